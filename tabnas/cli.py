@@ -1,0 +1,118 @@
+"""What the command line adds to Hydra: mistakes told in one line with exit code 2, and run folders that are resumed.
+
+May import errors. Imports neither torch nor Lightning, so that help and mistakes come at once.
+"""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tabnas.errors import UserError, refuse_unknown
+
+
+@contextlib.contextmanager
+def errors_in_one_line(conf: Path) -> Iterator[None]:
+    """Turn a mistake into `tabnas: error: …` on stderr and exit code 2, and Ctrl-C into exit code 130.
+
+    conf: the folder of the configs, to say which keys and options there are. With HYDRA_FULL_ERROR=1 in the
+    environment everything is raised as it is.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR"):
+        yield
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra reports in its own form and exits itself
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = f"; go on with: python train.py resume={_run_folder()}" if _run_folder() else ""
+        print(f"tabnas: stopped{again}", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        mistake = _mistake(error, conf)
+        if mistake is None:
+            raise
+        print(f"tabnas: error: {mistake}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _mistake(error: BaseException, conf: Path) -> UserError | None:
+    """The user's mistake behind an exception, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        cause = cause.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_option(error)
+    if isinstance(error, OverrideParseException):
+        return UserError(error.override, "must be KEY=VALUE", error.override, "quote what the shell would change")
+    if isinstance(error, ConfigCompositionException):
+        return _unknown_key(error, conf)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        key = getattr(error, "full_key", None) or "config"
+        return UserError(key, "must make a valid config", str(error).splitlines()[0], "see python train.py --help")
+    return None
+
+
+def _unknown_option(error: MissingConfigException) -> UserError:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if "/" in group and not error.options:  # experiment=paper/nothing
+        group, option = group.split("/")[0], f"{group.split('/', 1)[1]}/{option}"
+    try:
+        refuse_unknown(group, option.removesuffix(".yaml"), error.options or [])
+    except UserError as mistake:
+        return mistake
+
+
+def _unknown_key(error: ConfigCompositionException, conf: Path) -> UserError:
+    found = re.search(r"Could not override '([^']*)'", str(error))
+    if found is None:
+        line = " ".join(str(error).split())
+        return UserError("config", "must be made of existing keys and groups", line, "see python train.py --help")
+    key = found.group(1)
+    parent, _, last = key.rpartition(".")
+    node = _select(conf, parent)
+    if not isinstance(node, DictConfig):
+        return UserError(key, "must be an existing key", key, f"there is no {parent!r}; see python train.py --help")
+    try:
+        refuse_unknown(key, last, map(str, node.keys()))
+    except UserError as mistake:
+        return mistake
+
+
+def _select(conf: Path, key: str) -> object:
+    """A node of the config composed from the groups chosen on this command line."""
+    groups = [a for a in sys.argv[1:] if (conf / a.partition("=")[0]).is_dir()]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        cfg = hydra.compose("config", overrides=groups)
+    return OmegaConf.select(cfg, key) if key else cfg
+
+
+def _run_folder() -> str | None:
+    return HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else None
+
+
+def _resumed_or(resume: str | None, default: str) -> str:
+    """`hydra.run.dir`: the folder given to resume, which must be a run's, or a new one."""
+    if resume is None:
+        return default
+    if not (Path(resume) / ".hydra" / "config.yaml").is_file():
+        raise UserError("resume", "must be the folder of a run (with .hydra/config.yaml in it)", resume, "see outputs/")
+    return resume
+
+
+OmegaConf.register_new_resolver("run_folder", _resumed_or, replace=True)
+OmegaConf.register_new_resolver("unless_resumed", lambda resume, value: None if resume else value, replace=True)

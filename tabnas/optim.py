@@ -1,0 +1,217 @@
+"""Optimizers and learning-rate schedules, and how a child alone is updated. May import supernet.
+
+"Only the weights in the child network are updated" (section 3.1). A child's weights are leading slices of the
+SuperNet's, and its optimizer state the same slices of the SuperNet's state. `gather` hands out those slices as leaf
+tensors, copied where they are not contiguous; `step` runs torch's own fused update on them and writes the copies back.
+Outside the child neither weights nor moments change: no decay, no drift on stale momentum.
+
+Adam's bias correction counts the optimizer's steps, not the steps of each weight, as torch.optim.SparseAdam does.
+A weight that has seen n of t steps therefore takes steps up to sqrt((1 - β2^t) / (1 - β2^n)) too long; warmup trains
+the whole SuperNet at t = 1 and in at least half of the steps after, which keeps that factor under 1.5.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from tabnas.errors import UserError, require_number, require_one_of
+from tabnas.supernet import Region
+
+Schedule = Literal["constant", "cosine"]
+
+
+def schedule_factor(schedule: Schedule, progress: float) -> float:
+    """Share of the base learning rate at `progress` in [0, 1] of the training; cosine falls from 1 to 0.
+
+    >>> schedule_factor("cosine", 0.5)
+    0.5
+    """
+    return 1.0 if schedule == "constant" else (1.0 + math.cos(math.pi * progress)) / 2.0
+
+
+@dataclass
+class Child:
+    """What one weight step trains: per parameter of the optimizer, the leaf tensor that gets the gradient."""
+
+    regions: Sequence[Region | None]
+    leaves: list[Tensor]
+
+
+class ChildOptimizer(torch.optim.Optimizer):
+    """Updates slices of its parameters. With whole parameters it is torch's optimizer of the same name."""
+
+    state_names: tuple[str, ...]
+
+    def __init__(self, parameters: Iterable[Tensor], defaults: dict[str, Any]) -> None:
+        super().__init__(parameters, defaults)
+        self.parameters: list[Tensor] = self.param_groups[0]["params"]
+        for p in self.parameters:
+            self.state[p] = {name: torch.zeros_like(p) for name in self.state_names}
+            self.state[p]["step"] = torch.zeros((), dtype=torch.float32)
+
+    def gather(self, regions: Sequence[Region | None]) -> Child:
+        """The leaves of a child. regions: per parameter, in order, its part in the child; None for the whole."""
+        leaves = [
+            p if region is None else p.detach()[region].contiguous().requires_grad_()
+            for p, region in zip(self.parameters, regions, strict=True)
+        ]
+        return Child(regions, leaves)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None, *, child: Child) -> Any:  # type: ignore[override]
+        """One update of the child's slices from the gradients of its leaves, which are then cleared."""
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
+        slices: dict[str, list[Tensor]] = {name: [] for name in self.state_names}
+        copies: list[Tensor] = []
+        originals: list[Tensor] = []
+        values, gradients, steps = [], [], []
+        for p, region, leaf in zip(self.parameters, child.regions, child.leaves, strict=True):
+            if leaf.grad is None:
+                raise RuntimeError("step needs a gradient for every leaf of the child; run backward first")
+            values.append(leaf)
+            gradients.append(leaf.grad)
+            leaf.grad = None
+            steps.append(self.state[p]["step"])
+            pairs = [] if region is None else [(p[region], leaf)]
+            for name in self.state_names:
+                whole = self.state[p][name]
+                own = whole if region is None else whole[region]
+                part = own.contiguous()
+                slices[name].append(part)
+                if region is not None:
+                    pairs.append((own, part))
+            for original, copy in pairs:
+                if not original.is_contiguous():
+                    originals.append(original)
+                    copies.append(copy)
+        self._update(values, gradients, slices, steps)
+        if copies:
+            torch._foreach_copy_(originals, copies)
+        return result
+
+    def _update(
+        self, values: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], steps: list[Tensor]
+    ) -> None:
+        raise NotImplementedError
+
+
+class ChildAdam(ChildOptimizer):
+    """torch.optim.Adam on a child's slices."""
+
+    state_names = ("exp_avg", "exp_avg_sq")
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps})
+
+    def _update(
+        self, values: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], steps: list[Tensor]
+    ) -> None:
+        group = self.param_groups[0]
+        adam(
+            values,
+            gradients,
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            [],
+            steps,
+            fused=fused_on(values[0]),
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+class ChildSGD(ChildOptimizer):
+    """torch.optim.SGD with momentum on a child's slices."""
+
+    state_names = ("momentum_buffer",)
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    def _update(
+        self, values: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], steps: list[Tensor]
+    ) -> None:
+        group = self.param_groups[0]
+        sgd(
+            values,
+            gradients,
+            list(state["momentum_buffer"]) if group["momentum"] else [None] * len(values),
+            fused=fused_on(values[0]),
+            weight_decay=0.0,
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+
+
+def fused_on(tensor: Tensor) -> bool:
+    """Whether torch has fused optimizer kernels for the device of `tensor`."""
+    return tensor.device.type in ("cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Settings of Adam; the defaults beside the rate are the paper's (Table 2)."""
+
+    lr: float
+    betas: Sequence[float] = (0.9, 0.999)
+    eps: float = 1e-3
+    schedule: Schedule = "constant"
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr, self.schedule)
+        if len(self.betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in self.betas):
+            given = list(self.betas)
+            raise UserError("optimizer.betas", "must be two numbers in [0, 1)", given, "the paper has [0.9,0.999]")
+        require_number("optimizer.eps", self.eps, low=0, open_low=True, remedy="the paper has 0.001")
+
+    def dense(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+        """For a network all of which is trained at every step."""
+        betas = (self.betas[0], self.betas[1])
+        return torch.optim.Adam(parameters, lr=self.lr, betas=betas, eps=self.eps, fused=fused_on(parameters[0]))
+
+    def child(self, parameters: Sequence[Tensor]) -> ChildOptimizer:
+        """For a SuperNet of which one child is trained at every step."""
+        return ChildAdam(parameters, lr=self.lr, betas=(self.betas[0], self.betas[1]), eps=self.eps)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Settings of stochastic gradient descent, with momentum or without (0)."""
+
+    lr: float
+    momentum: float = 0.0
+    schedule: Schedule = "constant"
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr, self.schedule)
+        require_number("optimizer.momentum", self.momentum, low=0, high=0.9999, remedy="the paper has 0.9 for Volkert")
+
+    def dense(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+        """For a network all of which is trained at every step."""
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, fused=fused_on(parameters[0]))
+
+    def child(self, parameters: Sequence[Tensor]) -> ChildOptimizer:
+        """For a SuperNet of which one child is trained at every step."""
+        return ChildSGD(parameters, lr=self.lr, momentum=self.momentum)
+
+
+def _check_rate(lr: float, schedule: str) -> None:
+    require_number("optimizer.lr", lr, low=0, open_low=True, remedy="the paper's rates are 0.0005 to 0.05")
+    require_one_of("optimizer.schedule", schedule, ("constant", "cosine"))

@@ -1,0 +1,81 @@
+"""What a person sees while a run works: one line per phase, on a terminal only. May import space."""
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from tabnas.space import hyphenated
+
+
+class Display(Progress):
+    """Phases with bar, share, time left and a status; draws on stderr if that is a terminal, else not at all."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[status]}"),
+        )
+        super().__init__(*columns, console=console, disable=not console.is_terminal, refresh_per_second=4)
+
+
+class SearchProgress(Callback):
+    """Phase, epoch, loss, P(V) and the leading architecture of the search."""
+
+    def __init__(self, display: Display) -> None:
+        self.display = display
+        self.task = display.add_task("warmup", total=None, status="")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        search: Any = pl_module
+        shown = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        if outputs["loss"] is not None:
+            shown.append(f"loss {float(outputs['loss']):.3f}")
+        valid = outputs["prob_valid"] if outputs["prob_valid"] is not None else outputs["prob_valid_estimate"]
+        if valid is not None:
+            shown.append(f"P(V) {valid:.3f}")
+        shown.append(f"leading {hyphenated(search.leading())}")
+        self.display.update(
+            self.task,
+            total=search.total_steps,
+            completed=search.step,
+            description="warmup" if outputs["warmup_probability"] > 0 else "search",
+            status="  ".join(shown),
+        )
+
+
+class RetrainProgress(Callback):
+    """All stand-alone trainings of a run as one bar, in steps."""
+
+    def __init__(self, display: Display, n_trainings: int, steps_each: int) -> None:
+        self.display, self.n_trainings, self.steps_each = display, n_trainings, steps_each
+        self.task = display.add_task("retrain", total=n_trainings * steps_each, status="")
+        self.number = 0
+        self.label = ""
+
+    def start(self, label: str) -> None:
+        """The next training begins."""
+        self.number, self.label = self.number + 1, label
+        self._show(0, "")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        module: Any = pl_module
+        self._show(module.step, f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {outputs['loss']:.3f}")
+
+    def finish(self) -> None:
+        """All trainings are over, those found done on resume included."""
+        self._show(self.steps_each, "")
+
+    def _show(self, steps: int, detail: str) -> None:
+        completed = (self.number - 1) * self.steps_each + steps
+        status = f"{self.number}/{self.n_trainings}  {self.label}{detail}"
+        self.display.update(self.task, completed=completed, status=status)

@@ -1,0 +1,72 @@
+"""result.json: what a run found, in one file that reports need nothing beside. Imports nothing of tabnas but trainer."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tabnas.trainer import write_whole
+
+VERSION = 1
+FILE = "result.json"
+
+Result = dict[str, Any]
+"""The content of result.json; its form is in the README."""
+
+
+def write(folder: Path, result: Result) -> None:
+    """Write result.json whole; ValueError where a number is not finite."""
+    text = json.dumps(result, indent=1, allow_nan=False)
+    write_whole(folder / FILE, lambda file: file.write(text.encode()))
+
+
+def read(folder: Path) -> Result:
+    """The result in a run folder."""
+    content: Result = json.loads((folder / FILE).read_text())
+    return content
+
+
+def show(result: Result, folder: Path) -> None:
+    """Print the architectures as a table on stdout, best first, and where the run's files are."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)
+    limit = result["limits"][0]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
+    table.title = f"{result['dataset']['name']}, at most {limit['limit']:,} {limit['cost']}"
+    for heading in ("architecture", "chosen by"):
+        table.add_column(heading)
+    for heading in ("params", "one-shot\nloss", "one-shot\nbal. error", "stand-alone\nloss", "stand-alone\nbal. error"):
+        table.add_column(heading, justify="right")
+    architectures = result["architectures"]
+    best = architectures[result["best"]]
+    for found in sorted(architectures, key=lambda a: a["stand_alone"]["loss"]["mean"]):
+        table.add_row(
+            "-".join(map(str, found["widths"])),
+            found["chosen_by"],
+            f"{found['costs']['params']:,}",
+            f"{found['one_shot']['loss']:.4f}",
+            f"{found['one_shot']['balanced_error']:.4f}",
+            _interval(found["stand_alone"]["loss"]),
+            _interval(found["stand_alone"]["balanced_error"]),
+            style="bold" if found is best else None,
+        )
+    n_seeds = len(best["stand_alone"]["loss"]["runs"])
+    table.caption = f"validation split; stand-alone: mean ± std over {n_seeds} seeds of training from scratch"
+    console.print(table)
+    seconds = result["seconds"]
+    console.print(
+        f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s, in all {seconds['total']:.0f} s;"
+        f" files in {os.path.relpath(folder)}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _interval(metric: dict[str, Any]) -> str:
+    spread = "" if metric["std"] is None else f" ± {metric['std']:.4f}"
+    return f"{metric['mean']:.4f}{spread}"

@@ -1,0 +1,371 @@
+"""From a config to a result: the only place that instantiates configs.
+
+Phases, each of which leaves a file that a resumed run finds: search (search.json), stand-alone trainings (retrain/),
+result (result.json, network.pt).
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from tabnas import model, result
+from tabnas.cost import Cost, ParameterCount
+from tabnas.data.datamodule import TableDataModule
+from tabnas.data.table import Table
+from tabnas.encoder import Encoder
+from tabnas.errors import UserError, refuse_unknown, require_integer, require_number
+from tabnas.optim import SGD, Adam
+from tabnas.progress import Display, RetrainProgress, SearchProgress
+from tabnas.result import Result
+from tabnas.retrain import Retraining, summary
+from tabnas.search.dashboard import Dashboard
+from tabnas.search.module import TabNAS
+from tabnas.search.plain import random_feasible, uniform_width
+from tabnas.space import SearchSpace, Widths, hyphenated
+from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
+
+log = logging.getLogger(__name__)
+
+TOP_LEVEL_KEYS = (
+    "accelerator", "dataset", "experiment", "limits", "optimizer", "resume", "retrain", "search", "seed", "space", "trainer",
+)  # fmt: skip
+
+
+def run(cfg: DictConfig) -> Result:
+    """Search, select, retrain, report. `cfg` is the config as Hydra composed it; files go to Hydra's output folder."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.resume is not None:
+        cfg = _config_to_resume(folder)
+    if (folder / result.FILE).exists():
+        finished = result.read(folder)
+        result.show(finished, folder)
+        return finished
+    started = time.perf_counter()
+    setup = build(cfg, folder)
+    with Display() as display:
+        logger = _logger(setup)
+        searched = _searched(setup, logger, display)
+        architectures, retrain_seconds = _retrained(setup, searched["candidates"], display)
+    losses = [found["stand_alone"]["loss"]["mean"] for found in architectures]
+    best = losses.index(min(losses))
+    finished = {
+        "version": result.VERSION,
+        "seconds": {
+            "search": searched["search"]["seconds"],
+            "retrain": retrain_seconds,
+            "total": time.perf_counter() - started,
+        },
+        "config": setup.config,
+        "dataset": {
+            "name": cfg.dataset.name,
+            "task": "classification",
+            "n_train": setup.data.train.n_rows,
+            "n_val": setup.data.valid.n_rows,
+            "n_inputs": setup.search.encoder.n_inputs,
+            "n_outputs": setup.table.n_outputs,
+        },
+        "space": {"choices": [list(layer) for layer in setup.space.choices], "size": setup.space.size},
+        "limits": setup.config["limits"],
+        "search": searched["search"],
+        "architectures": architectures,
+        "best": best,
+    }
+    _save_network(setup, architectures[best])
+    result.write(folder, finished)
+    _log_final(setup, logger, finished)
+    shutil.rmtree(folder / "retrain")
+    result.show(finished, folder)
+    return finished
+
+
+@dataclass
+class Setup:
+    """Everything a run works with, checked."""
+
+    config: dict[str, Any]
+    folder: Path
+    table: Table
+    data: TableDataModule
+    space: SearchSpace
+    cost: Cost
+    limit: int
+    optimizer: Adam | SGD
+    new_encoder: Callable[[], Encoder]
+    search: TabNAS
+    accelerator: str
+    max_epochs: int
+    checkpoint_every_seconds: float
+    retrain_seeds: int
+    retrain_epochs: int
+    seed: int
+
+
+def build(cfg: DictConfig, folder: Path) -> Setup:
+    """Instantiate a config; UserError for whatever in it cannot work, before anything is trained."""
+    for key in cfg:
+        if key not in TOP_LEVEL_KEYS:
+            refuse_unknown(str(key), key, TOP_LEVEL_KEYS)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    config["resume"] = None
+    trainer, dataset, retrain, seed = config["trainer"], config["dataset"], config["retrain"], config["seed"]
+    require_integer("seed", seed, low=0, high=2**63 - 1, remedy="any such integer will do")
+    require_integer("trainer.max_epochs", trainer["max_epochs"], low=1, remedy="30 epochs will do for Connect-4")
+    require_integer("trainer.log_every_n_steps", trainer["log_every_n_steps"], low=1, remedy="100 is a good choice")
+    every = trainer["checkpoint_every_seconds"]
+    require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
+    require_integer("retrain.seeds", retrain["seeds"], low=1, remedy="3 give a first idea of the spread")
+    require_integer("retrain.max_epochs", retrain["max_epochs"], low=1, remedy="15 epochs will do for Connect-4")
+    require_integer("dataset.embedding_dim", dataset["embedding_dim"], low=1, remedy="the paper has 2 for Connect-4")
+    _check_accelerator(config["accelerator"]["name"])
+    space = SearchSpace(config["space"]["choices"])
+    optimizer = instantiate(cfg.optimizer, _convert_="all")
+    table = instantiate(cfg.dataset.source, _convert_="all")
+    data = TableDataModule(
+        table,
+        batch_size=dataset["batch_size"],
+        val_fraction=dataset["val_fraction"],
+        split_seed=dataset["split_seed"],
+        numerical=dataset["numerical"],
+        seed=seed,
+        steps_per_block=trainer["log_every_n_steps"],
+    )
+
+    def new_encoder() -> Encoder:
+        return Encoder(table.n_numerical, table.cardinalities, dataset["embedding_dim"])
+
+    torch.manual_seed(seed)
+    encoder = new_encoder()
+    cost, limit = _limit(config["limits"], encoder.n_inputs, table.n_outputs)
+    if cost(space.largest) <= limit:
+        log.warning(
+            "limits: no architecture costs more than %s %s (the largest has %s), so nothing is ruled out",
+            *(f"{limit:,}", cost.name, f"{cost(space.largest):,}"),
+        )
+    search = instantiate(cfg.search, _convert_="all")(
+        encoder=encoder,
+        space=space,
+        n_outputs=table.n_outputs,
+        cost=cost,
+        limit=limit,
+        optimizer=optimizer,
+        batch_size=data.batch_size,
+        total_steps=trainer["max_epochs"] * data.steps_per_epoch,
+        seed=seed,
+    )
+    return Setup(
+        config=config,
+        folder=folder,
+        table=table,
+        data=data,
+        space=space,
+        cost=cost,
+        limit=limit,
+        optimizer=optimizer,
+        new_encoder=new_encoder,
+        search=search,
+        accelerator=config["accelerator"]["name"],
+        max_epochs=trainer["max_epochs"],
+        checkpoint_every_seconds=every,
+        retrain_seeds=retrain["seeds"],
+        retrain_epochs=retrain["max_epochs"],
+        seed=seed,
+    )
+
+
+def _searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict[str, Any]:
+    """What the search found, from search.json where a run that is resumed has left it."""
+    path, checkpoint = setup.folder / "search.json", setup.folder / "checkpoints" / "last.ckpt"
+    if path.exists():
+        return cast(dict[str, Any], json.loads(path.read_text()))
+    search = setup.search
+    log.info("search: %d steps in %s", search.total_steps, setup.space)
+    callbacks = [
+        PeriodicCheckpoint(checkpoint, setup.checkpoint_every_seconds),
+        Dashboard(logger),
+        SearchProgress(display),
+    ]
+    trainer = make_trainer(setup.accelerator, setup.max_epochs, callbacks, logger)
+    fit(trainer, search, setup.data.train_dataloader(), checkpoint)
+    trainer.save_checkpoint(checkpoint)
+    found = {
+        "search": {
+            "method": search.name,
+            "epochs": setup.max_epochs,
+            **search.counts,
+            "seconds": search.seconds,
+            "prob_valid": search.prob_valid_now(),
+            "logits": [row[:n] for row, n in zip(search.controller.logits.tolist(), setup.space.n_choices, strict=True)],
+            "selection": search.selection.selected[0].how,
+            "history": search.history,
+        },
+        "candidates": _candidates(setup),
+    }
+    write_whole(path, lambda file: file.write(json.dumps(found, allow_nan=False).encode()))
+    for candidate in found["candidates"]:
+        log.info("to retrain: %s, chosen by %s", hyphenated(candidate["widths"]), candidate["chosen_by"])
+    return found
+
+
+def _candidates(setup: Setup) -> list[dict[str, Any]]:
+    """What the search selected and two plain choices at the same limit, each once, with their one-shot metrics."""
+    search = setup.search
+    chosen: dict[Widths, dict[str, Any]] = {}
+    for selected in search.selection.selected:
+        chosen[selected.widths] = {"chosen_by": "search", "probability": selected.probability}
+    draws = torch.Generator().manual_seed(setup.seed)
+    plain = {
+        "uniform width": uniform_width(setup.space, setup.cost, setup.limit),
+        "random feasible": random_feasible(
+            setup.space, search.exact or search.feasibility, setup.cost, setup.limit, draws
+        ),
+    }
+    for name, widths in plain.items():
+        if widths is None:
+            log.warning("%s: no such architecture was found within the limit", name)
+        elif widths in chosen:
+            chosen[widths]["chosen_by"] += f", {name}"
+        else:
+            chosen[widths] = {"chosen_by": name, "probability": None}
+    return [
+        {
+            "widths": list(widths),
+            "costs": {setup.cost.name: setup.cost(widths)},
+            **about,
+            "one_shot": search.one_shot(widths, setup.data.valid),
+        }
+        for widths, about in chosen.items()
+    ]
+
+
+def _retrained(
+    setup: Setup, candidates: list[dict[str, Any]], display: Display
+) -> tuple[list[dict[str, Any]], float]:
+    """The candidates with their stand-alone metrics, and the seconds their training took."""
+    retraining = _retraining(setup)
+    seeds = range(setup.seed, setup.seed + setup.retrain_seeds)
+    steps = setup.retrain_epochs * setup.data.steps_per_epoch
+    progress = RetrainProgress(display, len(candidates) * len(seeds), steps)
+    architectures, seconds = [], 0.0
+    for candidate in candidates:
+        widths = tuple(candidate["widths"])
+        outcomes = []
+        for seed in seeds:
+            progress.start(f"{hyphenated(widths)} seed {seed}")
+            outcomes.append(retraining.outcome(widths, seed, [progress]))
+            log.info("%s seed %d: %s", hyphenated(widths), seed, outcomes[-1])
+        stand_alone = summary(outcomes)
+        seconds += stand_alone["seconds"]
+        architectures.append({**candidate, "stand_alone": stand_alone})
+    progress.finish()
+    return architectures, seconds
+
+
+def _retraining(setup: Setup) -> Retraining:
+    return Retraining(
+        data=setup.data,
+        new_encoder=setup.new_encoder,
+        n_outputs=setup.table.n_outputs,
+        optimizer=setup.optimizer,
+        max_epochs=setup.retrain_epochs,
+        accelerator=setup.accelerator,
+        checkpoint_every_seconds=setup.checkpoint_every_seconds,
+        folder=setup.folder / "retrain",
+    )
+
+
+def _save_network(setup: Setup, best: dict[str, Any]) -> None:
+    """network.pt: of the best architecture's trainings the one with the smallest loss."""
+    losses = best["stand_alone"]["loss"]["runs"]
+    weights = _retraining(setup).weights(tuple(best["widths"]), setup.seed + losses.index(min(losses)))
+    state = torch.load(weights, weights_only=True)
+    model.save(
+        setup.folder / "network.pt",
+        state,
+        n_numerical=setup.table.n_numerical,
+        cardinalities=setup.table.cardinalities,
+        embedding_dim=setup.config["dataset"]["embedding_dim"],
+        widths=best["widths"],
+        classes=setup.table.classes,
+        scaling=setup.data.scaling,
+    )
+
+
+def _logger(setup: Setup) -> TensorBoardLogger:
+    """TensorBoard events in the run folder, hyperparameters included; what a killed run logged too late is purged."""
+    checkpoint = setup.folder / "checkpoints" / "last.ckpt"
+    purge = torch.load(checkpoint, weights_only=True)["tabnas"]["step"] + 1 if checkpoint.exists() else None
+    logger = TensorBoardLogger(
+        setup.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=purge
+    )
+    search, config = setup.search, setup.config
+    parameters = {
+        "dataset": config["dataset"]["name"],
+        "search": search.name,
+        "eta": search.eta,
+        "num_samples": "exact" if config["search"]["num_samples"] is None else config["search"]["num_samples"],
+        "limit": setup.limit,
+        "seed": setup.seed,
+        "max_epochs": setup.max_epochs,
+        "batch_size": setup.data.batch_size,
+        "lr": setup.optimizer.lr,
+    }
+    if purge is None:
+        logger.log_hyperparams(parameters, metrics=dict.fromkeys(FINAL_METRICS, float("nan")), step=0)
+    return logger
+
+
+FINAL_METRICS = ("final/loss", "final/balanced_error", "final/params", "final/prob_valid")
+
+
+def _log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> None:
+    best = finished["architectures"][finished["best"]]
+    values = (
+        best["stand_alone"]["loss"]["mean"],
+        best["stand_alone"]["balanced_error"]["mean"],
+        best["costs"]["params"],
+        finished["search"]["prob_valid"],
+    )
+    logger.log_metrics(dict(zip(FINAL_METRICS, values, strict=True)), setup.search.total_steps)
+    logger.finalize("success")
+
+
+def _limit(limits: object, n_inputs: int, n_outputs: int) -> tuple[Cost, int]:
+    remedy = "give limits=[{cost: params, limit: 10000}]"
+    if not isinstance(limits, list) or len(limits) != 1:
+        raise UserError("limits", "must be a list of one limit", limits, remedy)
+    limit = limits[0]
+    if not isinstance(limit, dict) or set(limit) != {"cost", "limit"}:
+        raise UserError("limits", "must have the keys cost and limit", limit, remedy)
+    if limit["cost"] != ParameterCount.name:
+        refuse_unknown("limits.0.cost", limit["cost"], [ParameterCount.name])
+    require_integer("limits.0.limit", limit["limit"], low=1, remedy=remedy)
+    return ParameterCount(n_inputs, n_outputs), limit["limit"]
+
+
+def _check_accelerator(name: str) -> None:
+    if name not in ("auto", "cpu", "gpu"):
+        refuse_unknown("accelerator.name", name, ("auto", "cpu", "gpu"))
+    if name == "gpu" and not torch.cuda.is_available():
+        raise UserError("accelerator", "must be there: torch sees no CUDA device", name, "choose accelerator=cpu")
+
+
+def _config_to_resume(folder: Path) -> DictConfig:
+    """The config of the run in `folder`, which is taken up as it was."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise UserError("resume", "takes up one run and cannot be swept", str(folder), "leave out -m")
+    others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
+    if others:
+        raise UserError("resume", "takes up a run with its own config", " ".join(others), "give resume alone")
+    return cast(DictConfig, OmegaConf.load(folder / ".hydra" / "config.yaml"))

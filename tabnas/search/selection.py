@@ -1,0 +1,90 @@
+"""Final selection: from the controller's distribution to a few architectures (section 3.3 and Algorithm 3)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from tabnas.controller import log_prob, sample
+from tabnas.errors import require_integer, require_number, require_one_of
+from tabnas.space import Widths
+
+if TYPE_CHECKING:
+    from tabnas.search.module import TabNAS
+
+
+@dataclass(frozen=True)
+class Selected:
+    """An architecture the search returns."""
+
+    widths: Widths
+    probability: float
+    """P(y | V) under the final logits; P(y) where P(V) is not known."""
+    how: str
+    """The rule that chose it, in words."""
+
+
+class FinalSelection(Callback):
+    """At the end of the search, fills `selected` with 1 to `num_selected` feasible architectures.
+
+    rule: "largest" is Algorithm 3: of `num_draws` (the paper's m) draws from P(y), the `num_selected` (n) distinct
+        feasible ones of the largest cost. "most_probable" takes the most probable feasible ones.
+    deterministic: where every layer's most probable width has at least this probability, "largest" returns that
+        architecture alone, if it is feasible. The paper says "if the distributions are deterministic" without a number.
+
+    When no draw is feasible, the most probable feasible architecture is returned instead, and `how` says so.
+    """
+
+    def __init__(
+        self,
+        rule: Literal["largest", "most_probable"] = "largest",
+        num_draws: int = 500,
+        num_selected: int = 3,
+        deterministic: float = 0.99,
+    ) -> None:
+        require_one_of("search.selection.rule", rule, ("largest", "most_probable"))
+        require_integer("search.selection.num_draws", num_draws, low=1, remedy="the paper has m = 500")
+        require_integer("search.selection.num_selected", num_selected, low=1, remedy="the paper has n up to 3")
+        require_number("search.selection.deterministic", deterministic, low=0, high=1, remedy="0.99 will do")
+        self.rule, self.num_draws, self.num_selected, self.deterministic = rule, num_draws, num_selected, deterministic
+        self.selected: list[Selected] = []
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.selected = self.select(pl_module)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def select(self, search: "TabNAS") -> list[Selected]:
+        """The architectures chosen from the present logits, in the order of the rule."""
+        logits = search.controller.logits.detach().cpu()
+        chosen, how = self._indices(search, logits)
+        prob_valid = search.prob_valid_now() or 1.0
+        selected = []
+        for indices in chosen:
+            widths = search.space.widths(indices)
+            assert _recount(search, widths) <= search.limit, f"{widths} costs more than the limit"
+            probability = log_prob(logits, torch.tensor([indices])).exp().item() / prob_valid
+            selected.append(Selected(widths, min(1.0, probability), how))
+        return selected
+
+    def _indices(self, search: "TabNAS", logits: torch.Tensor) -> tuple[list[list[int]], str]:
+        if self.rule == "most_probable":
+            found = (search.exact or search.feasibility).most_probable(logits, self.num_selected)
+            return found.tolist(), "most probable feasible"
+        peak, argmax = logits.softmax(dim=1).max(dim=1)
+        deterministic = bool((peak >= self.deterministic).all())
+        if deterministic and search.cost(search.space.widths(argmax.tolist())) <= search.limit:
+            return [argmax.tolist()], f"every layer's choice has probability {self.deterministic:g} or more"
+        draws = sample(logits, self.num_draws, search.generator).unique(dim=0)
+        costs = search.cost.many(search.space.gather_widths(draws))
+        draws, costs = draws[costs <= search.limit], costs[costs <= search.limit]
+        if len(draws):
+            largest = costs.argsort(descending=True, stable=True)[: self.num_selected]
+            return draws[largest].tolist(), f"largest feasible of {self.num_draws} draws"
+        found = (search.exact or search.feasibility).most_probable(logits, 1)
+        return found.tolist(), f"none of {self.num_draws} draws was feasible: the most probable feasible instead"
+
+
+def _recount(search: "TabNAS", widths: Widths) -> int:
+    """The cost of the network as built, by counting its parameters."""
+    return sum(p.numel() for p in search.supernet.child(widths).parameters())

@@ -1,0 +1,91 @@
+"""The Lightning Trainer that search and stand-alone training share, and files written whole or not at all.
+
+Imports nothing of tabnas.
+"""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import Logger
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file so that at any moment it holds its old content or its new: temporary file, flush, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Lightning's own goes through a temporary folder, and copies where that is another file system."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+
+
+class PeriodicCheckpoint(Callback):
+    """Saves a checkpoint over the last one, between two blocks, when `every_seconds` have passed.
+
+    Lightning's ModelCheckpoint goes by global_step, which says little in manual optimization, and leaves out its
+    time interval there.
+    """
+
+    def __init__(self, path: Path, every_seconds: float) -> None:
+        self.path, self.every_seconds = path, every_seconds
+        self.saved_at = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if time.monotonic() - self.saved_at >= self.every_seconds:
+            trainer.save_checkpoint(self.path)
+            self.saved_at = time.monotonic()
+
+
+def make_trainer(
+    accelerator: str, max_epochs: int, callbacks: Sequence[Callback], logger: Logger | None = None
+) -> Trainer:
+    """A Trainer on one device without Lightning's own displays and checkpoints."""
+    return Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_epochs=max_epochs,
+        callbacks=list(callbacks),
+        logger=logger or False,
+        plugins=[WholeCheckpointIO()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+    )
+
+
+def fit(trainer: Trainer, module: LightningModule, loader: Any, checkpoint: Path) -> None:
+    """Train, from `checkpoint` where it exists. Ctrl-C raises KeyboardInterrupt, not Lightning's SystemExit."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 under torch 2.13 trips over its own use of a deprecated class.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        try:
+            trainer.fit(
+                module,
+                train_dataloaders=loader,
+                ckpt_path=checkpoint if checkpoint.exists() else None,
+                weights_only=True,
+            )
+        except SystemExit as stopped:
+            raise KeyboardInterrupt from stopped

@@ -1,0 +1,20 @@
+"""The command line: `python train.py --help`."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from tabnas.cli import errors_in_one_line
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> None:
+    from tabnas.run import run  # torch and Lightning take seconds to import: not for --help or a mistyped key
+
+    run(cfg)
+
+
+if __name__ == "__main__":
+    with errors_in_one_line(Path(__file__).parent / "conf"):
+        main()
