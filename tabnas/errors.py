@@ -20,16 +20,16 @@ class UserError(Exception):
         super().__init__(" ".join(line.split()))  # one line, whatever the parts hold
 
 
-def refuse_unknown(name: str, given: object, known: Iterable[str]) -> NoReturn:
-    """Raise UserError for a name that is none of `known`, suggesting the nearest."""
-    options = sorted(known)
+def refuse_unknown(name: str, given: object, known: Iterable[object]) -> NoReturn:
+    """Raise UserError for a value that is none of `known`, suggesting the nearest."""
+    options = sorted(map(str, known))
     close = difflib.get_close_matches(str(given), options, n=1)
     remedy = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
     raise UserError(name, f"must be one of {', '.join(options)}", given, remedy)
 
 
-def require_one_of(name: str, given: object, known: Iterable[str]) -> None:
-    """Check that `given` is one of the names in `known`."""
+def require_one_of(name: str, given: object, known: Iterable[object]) -> None:
+    """Check that `given` is one of the values in `known`."""
     options = list(known)
     if given not in options:
         refuse_unknown(name, given, options)

@@ -36,8 +36,8 @@ class SearchProgress(Callback):
     ) -> None:
         search: Any = pl_module
         shown = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        if outputs["loss"] is not None:
-            shown.append(f"loss {float(outputs['loss']):.3f}")
+        if outputs["train_loss"] is not None:
+            shown.append(f"loss {outputs['train_loss']:.3f}")
         valid = outputs["prob_valid"] if outputs["prob_valid"] is not None else outputs["prob_valid_estimate"]
         if valid is not None:
             shown.append(f"P(V) {valid:.3f}")
@@ -69,7 +69,7 @@ class RetrainProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         module: Any = pl_module
-        self._show(module.step, f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {outputs['loss']:.3f}")
+        self._show(module.step, f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {outputs['train_loss']:.3f}")
 
     def finish(self) -> None:
         """All trainings are over, those found done on resume included."""

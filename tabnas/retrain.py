@@ -49,8 +49,8 @@ class StandAlone(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer_settings.dense(list(self.parameters()))
 
-    def training_step(self, block: Block, batch_idx: int) -> dict[str, Any]:
-        """One update per minibatch of the block; `loss` is their mean loss."""
+    def training_step(self, block: Block, batch_idx: int) -> dict[str, float]:
+        """One update per minibatch of the block; `train_loss` is their mean loss."""
         started = time.perf_counter()
         optimizer = cast(LightningOptimizer, self.optimizers())
         losses = []
@@ -64,12 +64,12 @@ class StandAlone(LightningModule):
             optimizer.zero_grad()
             losses.append(loss.detach())
             self.step += 1
-        mean = torch.stack(losses).mean()
-        if not math.isfinite(float(mean)):
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
             where = f"steps {self.step - len(losses) + 1} to {self.step} of retraining"
-            raise UserError("loss", f"must stay finite, in {where}", float(mean), "lower optimizer.lr")
+            raise UserError("loss", f"must stay finite, in {where}", mean, "lower optimizer.lr")
         self.seconds += time.perf_counter() - started
-        return {"loss": mean}
+        return {"train_loss": mean}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["tabnas"] = {"step": self.step, "seconds": self.seconds}

@@ -3,6 +3,7 @@
 Imports nothing of tabnas.
 """
 
+import logging
 import os
 import time
 import warnings
@@ -14,6 +15,10 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
+
+
+# Lightning tells at every fit what devices there are and what else one could install.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

@@ -1,6 +1,7 @@
 """P(V) estimated by Monte-Carlo: the paper's Algorithm 2, lines 7 to 10."""
 
 import heapq
+import math
 from typing import Literal
 
 import torch
@@ -47,7 +48,7 @@ class MonteCarlo:
         if not len(draws):
             return logits.new_tensor(-torch.inf)
         log_weights = log_prob(logits, draws) - log_prob(proposal, draws)
-        return log_weights.logsumexp(dim=0) - torch.tensor(float(self.num_samples)).log().to(logits)
+        return log_weights.logsumexp(dim=0) - math.log(self.num_samples)
 
     @torch.no_grad()
     def most_probable(self, logits: Tensor, k: int) -> Tensor:

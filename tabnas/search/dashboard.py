@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 if TYPE_CHECKING:
     from tabnas.search.module import TabNAS
 
-FIGURE_EVERY_POINTS = 10  # history points between two heat maps
+FIGURE_EVERY_POINTS = 25  # history points between two heat maps, which take a good tenth of a second to draw
 
 
 class Dashboard(Callback):
@@ -48,7 +48,7 @@ class Dashboard(Callback):
 
     def _scalars(self, search: "TabNAS", outputs: dict[str, Any]) -> dict[str, Any]:
         return {
-            "weights/loss": outputs["loss"],
+            "weights/loss": outputs["train_loss"],
             "weights/warmup_probability": outputs["warmup_probability"],
             "controller/reward": outputs["reward"],
             "controller/advantage": outputs["advantage"],

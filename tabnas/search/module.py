@@ -134,11 +134,11 @@ class TabNAS(LightningModule):
         """Steps in a block."""
         return block.train.n_rows // self.batch_size
 
-    def training_step(self, block: Block, batch_idx: int) -> dict[str, Any]:
+    def training_step(self, block: Block, batch_idx: int) -> dict[str, float | None]:
         """One pass of Algorithm 1's loop per minibatch of the block. Returns the block's metrics.
 
-        `loss` is the mean training loss of the sampled children; what needs feasible samples (`reward`, `advantage`,
-        `prob_valid_estimate`) is None where there were none.
+        `train_loss` is the mean loss of the weight updates, `reward` and `advantage` are means over the RL updates;
+        each is None where there were none.
         """
         started = time.perf_counter()
         weight_optimizer, rl_optimizer = cast(list[LightningOptimizer], self.optimizers())
@@ -160,8 +160,9 @@ class TabNAS(LightningModule):
                 if outcome is not None:
                     rl.append(outcome)
             self.step += 1
-        self._refuse_divergence(losses, rl, first_step)
-        metrics = self._metrics(losses, rl)
+        values = [float(loss) for loss in losses]
+        self._refuse_divergence(values + [reward for reward, _, _ in rl], first_step)
+        metrics = self._metrics(values, rl)
         self.seconds += time.perf_counter() - started
         self._snapshot(metrics, self.n_steps(block))
         return metrics
@@ -210,9 +211,7 @@ class TabNAS(LightningModule):
         if log_prob_valid_value == -torch.inf:
             self.counts["skipped_no_sample"] += 1
             return None
-        with torch.no_grad():
-            logits = self.supernet(self.encoder(rows.numerical, rows.categorical), widths)
-            reward = quality(log_loss(logits, rows.target).item())
+        reward = self._reward(rows, widths)
         advantage = reward - self.baseline.value
         objective = rejection_objective(advantage, self.controller.log_prob(indices), log_prob_valid)
         rl_progress = (progress - self.warmup.fraction) / (1.0 - self.warmup.fraction)
@@ -224,6 +223,12 @@ class TabNAS(LightningModule):
         self.counts["rl_updates"] += 1
         return reward, advantage, log_prob_valid_value
 
+    @torch.no_grad()
+    def _reward(self, rows: Rows, widths: Widths) -> float:
+        """Q(y) of a child on a minibatch."""
+        logits = self.supernet(self.encoder(rows.numerical, rows.categorical), widths)
+        return quality(log_loss(logits, rows.target).item())
+
     def _log_prob_valid(self) -> Tensor | None:
         """log P(V) as the objective takes it."""
         if self.prob_valid == "omitted":
@@ -231,36 +236,31 @@ class TabNAS(LightningModule):
         log_prob_valid = self.feasibility.log_prob(self.controller.logits)
         return log_prob_valid.detach() if self.prob_valid == "constant" else log_prob_valid
 
-    def _refuse_divergence(self, losses: list[Tensor], rl: list[tuple[float, float, float]], first_step: int) -> None:
+    def _refuse_divergence(self, values: list[float], first_step: int) -> None:
         """Stop before a checkpoint can hold weights or logits that are not finite."""
-        values = [float(loss) for loss in losses] + [reward for reward, _, _ in rl]
-        if not all(map(math.isfinite, values)):
-            bad = next(value for value in values if not math.isfinite(value))
-            remedy = "lower optimizer.lr; the last good checkpoint is kept"
+        bad = [value for value in values if not math.isfinite(value)]
+        if bad:
             where = f"steps {first_step + 1} to {self.step} of the search"
-            raise UserError("loss", f"must stay finite, in {where}", bad, remedy)
+            remedy = "lower optimizer.lr; the last good checkpoint is kept"
+            raise UserError("loss", f"must stay finite, in {where}", bad[0], remedy)
 
     @torch.no_grad()
-    def _metrics(self, losses: list[Tensor], rl: list[tuple[float, float, float]]) -> dict[str, Any]:
-        def mean(values: list[float]) -> float | None:
-            return sum(values) / len(values) if values else None
-
+    def _metrics(self, losses: list[float], rl: list[tuple[float, float, float]]) -> dict[str, float | None]:
         estimated = isinstance(self.feasibility, MonteCarlo) and self.prob_valid != "omitted"
         return {
-            "loss": torch.stack(losses).mean() if losses else None,
-            "reward": mean([reward for reward, _, _ in rl]),
-            "advantage": mean([advantage for _, advantage, _ in rl]),
+            "train_loss": _mean(losses),
+            "reward": _mean([reward for reward, _, _ in rl]),
+            "advantage": _mean([advantage for _, advantage, _ in rl]),
             "prob_valid": None if self.exact is None else self.exact.log_prob(self.controller.logits).exp().item(),
-            "prob_valid_estimate": mean([math.exp(log_p) for _, _, log_p in rl]) if estimated else None,
+            "prob_valid_estimate": _mean([math.exp(log_p) for _, _, log_p in rl]) if estimated else None,
             "warmup_probability": self.warmup_probabilities[0],
         }
 
-    def _snapshot(self, metrics: dict[str, Any], n_steps: int) -> None:
+    def _snapshot(self, metrics: dict[str, float | None], n_steps: int) -> None:
         """Keep this block's metrics if another hundredth of the search is over."""
         before = (self.step - n_steps) * HISTORY_POINTS // self.total_steps
         if self.step * HISTORY_POINTS // self.total_steps > before:
-            numbers = {key: float(value) if isinstance(value, Tensor) else value for key, value in metrics.items()}
-            self.history.append({"step": self.step, **numbers, "probabilities": self.layer_probabilities()})
+            self.history.append({"step": self.step, **metrics, "probabilities": self.layer_probabilities()})
 
     def layer_probabilities(self) -> list[list[float]]:
         """p_ij per layer, without the padding."""
@@ -302,6 +302,10 @@ class TabNAS(LightningModule):
         self.counts, self.history = dict(state["counts"]), list(state["history"])
         self.baseline.total, self.baseline.count = state["baseline"]
         self.generator.set_state(state["generator"].cpu())
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _check_method(
