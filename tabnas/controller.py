@@ -20,7 +20,8 @@ class Controller(nn.Module):
 
     def log_prob(self, indices: Sequence[int] | Tensor) -> Tensor:
         """log P(y) of one architecture by its L choice indices: scalar, differentiable."""
-        return log_prob(self.logits, torch.as_tensor(indices, device=self.logits.device)[None])[0]
+        one = torch.as_tensor(indices, device=self.logits.device).unsqueeze(0)
+        return log_prob(self.logits, one).squeeze(0)
 
     @torch.no_grad()
     def probabilities(self) -> Tensor:
@@ -39,7 +40,8 @@ def log_prob(logits: Tensor, indices: Tensor) -> Tensor:
     >>> log_prob(torch.zeros(2, 4), torch.tensor([[0, 3]])).exp()
     tensor([0.0625])
     """
-    return logits.log_softmax(dim=1).gather(1, indices.T).sum(dim=0)
+    chosen: Tensor = logits.log_softmax(dim=1).gather(1, indices.T)
+    return chosen.sum(dim=0)
 
 
 def gumbel(shape: Sequence[int], generator: torch.Generator) -> Tensor:

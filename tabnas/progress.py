@@ -69,7 +69,9 @@ class RetrainProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         module: Any = pl_module
-        self._show(module.step, f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {outputs['train_loss']:.3f}")
+        self._show(
+            module.step, f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {outputs['train_loss']:.3f}"
+        )
 
     def finish(self) -> None:
         """All trainings are over, those found done on resume included."""

@@ -1,4 +1,4 @@
-"""result.json: what a run found, in one file that reports need nothing beside. Imports nothing of tabnas but trainer."""
+"""result.json: what a run found, in one file that reports need nothing beside. May import trainer."""
 
 import json
 import os

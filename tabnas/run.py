@@ -39,7 +39,8 @@ from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
 log = logging.getLogger(__name__)
 
 TOP_LEVEL_KEYS = (
-    "accelerator", "dataset", "experiment", "limits", "optimizer", "resume", "retrain", "search", "seed", "space", "trainer",
+    "accelerator", "dataset", "experiment", "limits", "optimizer",
+    "resume", "retrain", "search", "seed", "space", "trainer",
 )  # fmt: skip
 
 
@@ -199,14 +200,15 @@ def _searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict
     trainer = make_trainer(setup.accelerator, setup.max_epochs, callbacks, logger)
     fit(trainer, search, setup.data.train_dataloader(), checkpoint)
     trainer.save_checkpoint(checkpoint)
-    found = {
+    logits = search.controller.logits.tolist()
+    found: dict[str, Any] = {
         "search": {
             "method": search.name,
             "epochs": setup.max_epochs,
             **search.counts,
             "seconds": search.seconds,
             "prob_valid": search.prob_valid_now(),
-            "logits": [row[:n] for row, n in zip(search.controller.logits.tolist(), setup.space.n_choices, strict=True)],
+            "logits": [row[:n] for row, n in zip(logits, setup.space.n_choices, strict=True)],
             "selection": search.selection.selected[0].how,
             "history": search.history,
         },
@@ -249,9 +251,7 @@ def _candidates(setup: Setup) -> list[dict[str, Any]]:
     ]
 
 
-def _retrained(
-    setup: Setup, candidates: list[dict[str, Any]], display: Display
-) -> tuple[list[dict[str, Any]], float]:
+def _retrained(setup: Setup, candidates: list[dict[str, Any]], display: Display) -> tuple[list[dict[str, Any]], float]:
     """The candidates with their stand-alone metrics, and the seconds their training took."""
     retraining = _retraining(setup)
     seeds = range(setup.seed, setup.seed + setup.retrain_seeds)
@@ -306,9 +306,7 @@ def _logger(setup: Setup) -> TensorBoardLogger:
     """TensorBoard events in the run folder, hyperparameters included; what a killed run logged too late is purged."""
     checkpoint = setup.folder / "checkpoints" / "last.ckpt"
     purge = torch.load(checkpoint, weights_only=True)["tabnas"]["step"] + 1 if checkpoint.exists() else None
-    logger = TensorBoardLogger(
-        setup.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=purge
-    )
+    logger = TensorBoardLogger(setup.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=purge)
     search, config = setup.search, setup.config
     parameters = {
         "dataset": config["dataset"]["name"],

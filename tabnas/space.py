@@ -3,6 +3,7 @@
 Shapes: L hidden layers, C the largest number of choices of any layer.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -65,16 +66,10 @@ class SearchSpace:
 
     def __iter__(self) -> Iterator[Widths]:
         """Every architecture, the last layer's choice running fastest."""
-        return map(self.widths, _index_product(self.n_choices))
+        return itertools.product(*self.choices)
 
     def __repr__(self) -> str:
         return f"SearchSpace({[list(layer) for layer in self.choices]})"
-
-
-def _index_product(n_choices: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    import itertools
-
-    return itertools.product(*map(range, n_choices))
 
 
 def _checked(choices: Sequence[Sequence[int]]) -> tuple[Widths, ...]:
@@ -86,7 +81,7 @@ def _checked(choices: Sequence[Sequence[int]]) -> tuple[Widths, ...]:
             raise UserError(f"{key}[{i}]", "must be a non-empty list of widths", layer, remedy)
         for width in layer:
             if not isinstance(width, int) or isinstance(width, bool) or width < 1:
-                raise UserError(f"{key}[{i}]", "must hold positive integers", width, "remove it or give a width above 0")
+                raise UserError(f"{key}[{i}]", "must hold positive integers", width, "give a width above 0")
         if len(set(layer)) < len(layer):
             twice = next(w for w in layer if list(layer).count(w) > 1)
             raise UserError(f"{key}[{i}]", "must not repeat a width", twice, "list each width once")

@@ -3,6 +3,7 @@
 May import space and network. Shapes: B rows, L hidden layers.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -29,7 +30,7 @@ class SuperNet(nn.Module):
         super().__init__()
         self.n_inputs, self.n_outputs = n_inputs, n_outputs
         sizes = (n_inputs, *space.largest, n_outputs)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def forward(self, x: Tensor, widths: Sequence[int] | Tensor, mode: Literal["slice", "mask"] = "slice") -> Tensor:
         """The logits of one child: x (B, n_inputs), L widths → (B, n_outputs).
@@ -47,7 +48,7 @@ class SuperNet(nn.Module):
         """The child's part of each parameter, in the order of `parameters()`: weight, bias, weight, bias, …"""
         sizes = (self.n_inputs, *widths, self.n_outputs)
         regions: list[Region] = []
-        for before, width in zip(sizes, sizes[1:], strict=False):
+        for before, width in itertools.pairwise(sizes):
             regions += [(slice(0, width), slice(0, before)), (slice(0, width),)]
         return regions
 

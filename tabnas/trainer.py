@@ -16,7 +16,6 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 
-
 # Lightning tells at every fit what devices there are and what else one could install.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 

@@ -64,8 +64,8 @@ def new_search(small_table: Table) -> Callable[..., Small]:
     """Builds a search of `epochs` epochs on the small table; keywords are the method's."""
 
     def build(
-        *, epochs: int = 3, seed: int = 0, choices: tuple[tuple[int, ...], ...] = ((2, 4, 8), (2, 4, 8)), limit: int = 90,
-        steps_per_block: int = 5, lr: float = 0.01, **method: object,
+        *, epochs: int = 3, seed: int = 0, choices: tuple[tuple[int, ...], ...] = ((2, 4, 8), (2, 4, 8)),
+        limit: int = 90, steps_per_block: int = 5, lr: float = 0.01, **method: object,
     ) -> Small:  # fmt: skip
         data = TableDataModule(
             small_table, batch_size=16, val_fraction=0.25, split_seed=0, numerical="standard", seed=seed,

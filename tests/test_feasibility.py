@@ -72,9 +72,7 @@ def test_draws_follow_the_conditional_distribution(toy, generator):
     expected = {k: v.item() for k, v in spelled_out(*toy, logits).items()}
     total, n = sum(expected.values()), 20_000
     draws = [tuple(row) for row in enumeration.sample(logits, n, generator=generator).tolist()]
-    chi_square = sum(
-        (draws.count(indices) - n * p / total) ** 2 / (n * p / total) for indices, p in expected.items()
-    )
+    chi_square = sum((draws.count(indices) - n * p / total) ** 2 / (n * p / total) for indices, p in expected.items())
     assert set(draws) <= set(expected)
     assert chi_square < 20.5  # the 0.999 quantile with 5 degrees of freedom
 
@@ -150,10 +148,8 @@ def test_padding_is_never_drawn(generator):
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("method", ["enumeration", "monte_carlo"])
+@pytest.mark.parametrize("method", [Enumeration, MonteCarlo])
 def test_an_empty_feasible_set_is_an_error(toy, generator, method):
+    more = {"num_samples": 5, "generator": generator} if method is MonteCarlo else {}
     with pytest.raises(UserError, match="at least 15, the cost of the smallest architecture, got 14"):
-        if method == "enumeration":
-            Enumeration(toy.space, toy.cost, 14)
-        else:
-            MonteCarlo(toy.space, toy.cost, 14, num_samples=5, generator=generator)
+        method(toy.space, toy.cost, 14, **more)

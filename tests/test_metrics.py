@@ -2,7 +2,8 @@ import math
 
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score, log_loss as sklearn_log_loss
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import log_loss as sklearn_log_loss
 
 from tabnas.metrics import balanced_error, evaluate, log_loss
 
@@ -26,7 +27,9 @@ def test_balanced_error_leaves_out_classes_that_do_not_occur():
 
 
 def test_two_classes_from_one_logit():
-    assert balanced_error(torch.tensor([[-1.0], [2.0], [3.0], [1.0]]), torch.tensor([0, 0, 1, 1])) == pytest.approx(0.25)
+    assert balanced_error(torch.tensor([[-1.0], [2.0], [3.0], [1.0]]), torch.tensor([0, 0, 1, 1])) == pytest.approx(
+        0.25
+    )
 
 
 def test_evaluation_in_pieces_is_that_of_the_whole(monkeypatch):

@@ -12,9 +12,7 @@ from tabnas.supernet import SuperNet
 
 @st.composite
 def spaces_and_children(draw):
-    choices = draw(
-        st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4, unique=True), min_size=1, max_size=4)
-    )
+    choices = draw(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4, unique=True), min_size=1, max_size=4))
     widths = tuple(draw(st.sampled_from(layer)) for layer in choices)
     return SearchSpace(choices), widths, draw(st.integers(1, 6)), draw(st.integers(1, 4)), draw(st.integers(0, 99))
 

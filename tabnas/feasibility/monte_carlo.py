@@ -42,7 +42,7 @@ class MonteCarlo:
         self._uniform = torch.zeros(space.mask.shape).masked_fill(~space.mask, -torch.inf)
 
     def log_prob(self, logits: Tensor) -> Tensor:
-        """log P̂(V): scalar, differentiable through p; -inf, without a gradient, when none of the N draws is feasible."""
+        """log P̂(V): scalar, differentiable through p; -inf, without a gradient, when no draw is feasible."""
         proposal = logits.detach() if self.proposal == "p" else self._uniform.to(logits)
         draws = self._feasible_draws(proposal, self.num_samples, self.generator)
         if not len(draws):
@@ -62,10 +62,11 @@ class MonteCarlo:
         values, order = log_p.values.tolist(), log_p.indices.tolist()
 
         def score(ranks: tuple[int, ...]) -> float:
-            return -sum(values[i][r] for i, r in enumerate(ranks))
+            return -math.fsum(values[i][r] for i, r in enumerate(ranks))
 
         start = (0,) * self.space.n_layers
-        queue, seen, found = [(score(start), start)], {start}, []
+        queue, seen = [(score(start), start)], {start}
+        found: list[list[int]] = []
         for _ in range(SEARCH_BUDGET):
             if not queue or len(found) == k:
                 break
@@ -78,7 +79,7 @@ class MonteCarlo:
                 if after[i] < self.space.n_choices[i] and after not in seen:
                     seen.add(after)
                     heapq.heappush(queue, (score(after), after))
-        return torch.tensor(found or [self.space.indices(self.space.smallest)])
+        return torch.tensor(found or [list(self.space.indices(self.space.smallest))])
 
     def _feasible_draws(self, logits: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """The feasible ones among n draws from the softmaxes of `logits`: (≤ n, L) choice indices."""

@@ -36,7 +36,7 @@ class Dashboard(Callback):
         )
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any], batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         search = cast("TabNAS", pl_module)
         self.logger.log_metrics(

@@ -71,7 +71,15 @@ class TabNAS(LightningModule):
         selection: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        _check_method(eta, num_samples, enumerate_up_to, proposal, prob_valid, baseline_decay, rl_optimizer, rl_schedule)
+        require_number("search.eta", eta, low=0, open_low=True, remedy="rates of 0.001 to 0.01 worked in the paper")
+        if num_samples is not None:
+            require_integer("search.num_samples", num_samples, low=1, remedy="the paper has 3072 for three layers")
+        require_integer("search.enumerate_up_to", enumerate_up_to, low=0, remedy="0 never enumerates")
+        require_one_of("search.proposal", proposal, ("p", "uniform"))
+        require_one_of("search.prob_valid", prob_valid, ("differentiated", "constant", "omitted"))
+        require_number("search.baseline_decay", baseline_decay, low=0, high=0.9999, remedy="the paper has 0.9")
+        require_one_of("search.rl_optimizer", rl_optimizer, ("adam", "sgd"))
+        require_one_of("search.rl_schedule", rl_schedule, ("constant", "cosine"))
         require_one_of("search.skip_infeasible_weight_updates", skip_infeasible_weight_updates, (True, False))
         self.automatic_optimization = False
         self.name = name
@@ -306,24 +314,3 @@ class TabNAS(LightningModule):
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _check_method(
-    eta: object,
-    num_samples: object,
-    enumerate_up_to: object,
-    proposal: object,
-    prob_valid: object,
-    baseline_decay: object,
-    rl_optimizer: object,
-    rl_schedule: object,
-) -> None:
-    require_number("search.eta", eta, low=0, open_low=True, remedy="rates of 0.001 to 0.01 worked in the paper")
-    if num_samples is not None:
-        require_integer("search.num_samples", num_samples, low=1, remedy="the paper has 3072 for 8,000 architectures")
-    require_integer("search.enumerate_up_to", enumerate_up_to, low=0, remedy="0 never enumerates")
-    require_one_of("search.proposal", proposal, ("p", "uniform"))
-    require_one_of("search.prob_valid", prob_valid, ("differentiated", "constant", "omitted"))
-    require_number("search.baseline_decay", baseline_decay, low=0, high=0.9999, remedy="the paper has 0.9")
-    require_one_of("search.rl_optimizer", rl_optimizer, ("adam", "sgd"))
-    require_one_of("search.rl_schedule", rl_schedule, ("constant", "cosine"))

@@ -8,7 +8,8 @@ from tabnas.errors import UserError
 
 def module(table, **changes):
     defaults = {
-        "batch_size": 16, "val_fraction": 0.25, "split_seed": 0, "numerical": "original", "seed": 0, "steps_per_block": 4,
+        "batch_size": 16, "val_fraction": 0.25, "split_seed": 0, "numerical": "original", "seed": 0,
+        "steps_per_block": 4,
     }  # fmt: skip
     return TableDataModule(table, **{**defaults, **changes})
 
@@ -73,7 +74,9 @@ def test_standard_uses_the_training_split_alone():
     data = module(digits.load(), numerical="standard")
     varying = data.train.numerical.std(dim=0) > 0
     assert data.train.numerical.mean(dim=0).abs().max() < 1e-5
-    assert torch.allclose(data.train.numerical.std(dim=0, correction=0)[varying], torch.ones(int(varying.sum())), atol=1e-4)
+    assert torch.allclose(
+        data.train.numerical.std(dim=0, correction=0)[varying], torch.ones(int(varying.sum())), atol=1e-4
+    )
     assert data.valid.numerical.mean(dim=0).abs().max() > 1e-3
     assert set(data.scaling) == {"mean", "scale"}
 

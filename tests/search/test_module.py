@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tabnas.bench import plain_loop
+from tabnas.bench.overhead import plain_loop
 from tabnas.errors import UserError
 from tabnas.feasibility import Enumeration, MonteCarlo
 from tabnas.trainer import fit, make_trainer
@@ -48,7 +48,8 @@ def test_pinned_trajectory(new_search, tmp_path):
 
 
 PINNED_COUNTS = {
-    "weight_updates": 88, "rl_updates": 38, "skipped_infeasible": 28, "skipped_no_sample": 0, "skipped_weight_updates": 0,
+    "weight_updates": 88, "rl_updates": 38, "skipped_infeasible": 28, "skipped_no_sample": 0,
+    "skipped_weight_updates": 0,
 }  # fmt: skip
 PINNED_LEADING = (4, 4)
 PINNED_BASELINE = 0.08082

@@ -1,0 +1,121 @@
+"""What a search step costs in steps of stand-alone training, part by part."""
+
+import contextlib
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from tabnas.bench.line import Line
+from tabnas.bench.setting import CASES, ROUNDS, WHOLE_SEARCH_EPOCHS, BlockTimer, Case, Setting
+from tabnas.search import TabNAS
+from tabnas.space import Widths, hyphenated
+
+
+def search_ratio(folder: Path) -> Iterator[Line]:
+    """Seconds of a search step after warmup over those of a stand-alone step of the median feasible architecture."""
+    for case in CASES:
+        setting = case.setting(folder)
+        widths = setting.median_feasible()
+        ratios, alone_seconds = [], []
+        parts: dict[str, list[float]] = defaultdict(list)
+        for _ in range(ROUNDS):
+            uniform = {"warmup_fraction": 0.0, "eta": 1e-9}  # the logits stay where they start
+            timer, alone, timed = BlockTimer(), BlockTimer(), BlockTimer()
+            setting.fit_search(setting.search(**uniform), timer, epochs=WHOLE_SEARCH_EPOCHS)
+            setting.fit_alone(widths, alone)
+            ratios.append(timer.per_step() / alone.per_step())
+            alone_seconds.append(alone.per_step())
+            search = setting.search(**uniform)
+            with parts_timed(search) as spent:
+                setting.fit_search(search, timed, epochs=WHOLE_SEARCH_EPOCHS)
+            spent["data, logging, Lightning"] = timed.per_step() * search.step - sum(spent.values())
+            for part, seconds in spent.items():
+                parts[part].append(seconds / search.step / alone.per_step())
+        name = f"{case.name}, uniform logits"
+        unit = f"x stand-alone {hyphenated(widths)}"
+        yield Line.at_most("search_ratio", name, statistics.median(ratios), unit, case.target)
+        for part, shares in parts.items():
+            yield Line("search_ratio", f"{name}: {part}", round(statistics.median(shares), 3), unit)
+        yield Line("search_ratio", f"{name}: stand-alone step", round(statistics.median(alone_seconds) * 1e3, 3), "ms")
+    yield from whole_search_ratio(CASES[2], folder)
+
+
+def whole_search_ratio(case: Case, folder: Path) -> Iterator[Line]:
+    """The ratio over all of a default search after warmup, stand-alone blocks timed in between."""
+    setting = case.setting(folder)
+    widths = setting.median_feasible()
+    between = AloneBetween(setting, widths)
+    setting.fit_search(setting.search(), between, epochs=WHOLE_SEARCH_EPOCHS)
+    value = between.search_seconds / between.search_steps / statistics.median(between.alone)
+    yield Line.at_most(
+        "search_ratio", f"{case.name}, whole search", value, f"x stand-alone {hyphenated(widths)}", case.target
+    )
+
+
+class AloneBetween(Callback):
+    """Times the blocks of a search after warmup, and now and then pauses it for a stand-alone training."""
+
+    PAUSES = 12
+
+    def __init__(self, setting: Setting, widths: Widths) -> None:
+        self.setting, self.widths = setting, widths
+        self.search_seconds, self.search_steps = 0.0, 0
+        self.alone: list[float] = []
+        self.resumed_at: float | None = None
+        self.step = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        search: Any = pl_module
+        if outputs["warmup_probability"] > 0:
+            self.step = search.step
+            return
+        now = time.perf_counter()
+        if self.resumed_at is not None:
+            self.search_seconds += now - self.resumed_at
+            self.search_steps += search.step - self.step
+        self.step = search.step
+        due = self.PAUSES * (search.step / search.total_steps - 0.25) / 0.75
+        if len(self.alone) < due:
+            timer = BlockTimer(blocks=3)
+            self.setting.fit_alone(self.widths, timer)
+            self.alone.append(timer.per_step())
+        self.resumed_at = time.perf_counter()
+
+
+@contextlib.contextmanager
+def parts_timed(search: TabNAS) -> Iterator[dict[str, float]]:
+    """The seconds each part of a search takes, by timing the methods that do it; filled at the end of the block."""
+    inclusive: dict[str, float] = defaultdict(float)
+
+    def timed(label: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            before = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                inclusive[label] += time.perf_counter() - before
+
+        return call
+
+    def configure_optimizers() -> Any:
+        (weights, logits), schedulers = type(search).configure_optimizers(search)
+        for name in ("gather", "step"):
+            setattr(weights, name, timed("optimizer", getattr(weights, name)))
+        return [weights, logits], schedulers
+
+    search.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
+    for label, name in {"draw": "_draw", "weight": "_weight_update", "rl": "_rl_update", "reward": "_reward"}.items():
+        setattr(search, name, timed(label, getattr(search, name)))
+    spent: dict[str, float] = {}
+    yield spent
+    spent["child forward and backward"] = inclusive["weight"] - inclusive["optimizer"]
+    spent["optimizer"] = inclusive["optimizer"]
+    spent["RL forward"] = inclusive["reward"]
+    spent["controller"] = inclusive["draw"] + inclusive["rl"] - inclusive["reward"]

@@ -1,0 +1,83 @@
+"""Imports run one way, and the core stays plain torch."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tabnas"
+
+# What each module may import of tabnas, itself and its own folder aside.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "reward": set(),
+    "metrics": set(),
+    "encoder": set(),
+    "network": set(),
+    "trainer": set(),
+    "space": {"errors"},
+    "cli": {"errors"},
+    "cost": {"space"},
+    "controller": {"space"},
+    "feasibility": {"errors", "space", "cost", "controller"},
+    "supernet": {"space", "network"},
+    "optim": {"errors", "supernet"},
+    "data": {"errors"},
+    "result": {"trainer"},
+    "model": {"encoder", "network", "trainer"},
+    "progress": {"space"},
+    "search": {
+        "errors", "space", "cost", "reward", "controller", "feasibility", "encoder", "supernet", "optim", "metrics",
+        "data",
+    },
+    "retrain": {"errors", "space", "encoder", "network", "optim", "metrics", "data", "trainer"},
+}  # fmt: skip
+PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "controller", "reward"}
+ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "bench", "__init__"}
+
+
+def parts():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module)
+            if node.module == "tabnas":
+                names |= {f"tabnas.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", parts(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    part = part_of(path)
+    if part in ONLY_ROOTS_MAY_IMPORT_EVERYTHING:
+        return
+    inside = {name.split(".")[1] for name in imported(path) if name.startswith("tabnas.")}
+    assert inside - {part} <= MAY_IMPORT[part]
+
+
+def test_nothing_but_its_own_test_is_allowed_in_the_table():
+    assert set(MAY_IMPORT) == {part_of(path) for path in parts()} - ONLY_ROOTS_MAY_IMPORT_EVERYTHING
+
+
+@pytest.mark.parametrize("path", parts(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_core_knows_neither_lightning_nor_hydra(path):
+    if part_of(path) in PLAIN_TORCH:
+        outside = {name.split(".")[0] for name in imported(path)}
+        assert not outside & {"pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "pandas", "sklearn"}
+
+
+@pytest.mark.parametrize("path", parts(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_file_is_a_god_file(path):
+    assert len(path.read_text().splitlines()) <= 400

@@ -1,0 +1,87 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tabnas.encoder import Encoder
+from tabnas.metrics import evaluate, log_loss
+from tabnas.network import Network
+from tabnas.optim import SGD, Adam
+from tabnas.retrain import Retraining, summary
+
+
+@pytest.fixture
+def retraining(new_search, small_table, tmp_path):
+    return Retraining(
+        data=new_search().data,
+        new_encoder=lambda: Encoder(small_table.n_numerical, small_table.cardinalities, 2),
+        n_outputs=3,
+        optimizer=Adam(lr=0.01, schedule="cosine"),
+        max_epochs=4,
+        accelerator="cpu",
+        checkpoint_every_seconds=1000,
+        folder=tmp_path / "retrain",
+    )
+
+
+@pytest.mark.parametrize("optimizer", [Adam(lr=0.01, schedule="cosine"), SGD(lr=0.05, momentum=0.9)])
+def test_equals_a_plain_training_loop(retraining, optimizer):
+    retraining = replace(retraining, optimizer=optimizer)
+    outcome = retraining.outcome((8, 4), 7)
+    torch.manual_seed(7)
+    encoder = retraining.new_encoder()
+    network = Network(encoder.n_inputs, (8, 4), 3)
+    parameters = [*encoder.parameters(), *network.parameters()]
+    if isinstance(optimizer, Adam):
+        plain = torch.optim.Adam(parameters, lr=0.01, betas=(0.9, 0.999), eps=1e-3)
+    else:
+        plain = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
+    loader = retraining.data.blocks(seed=7, with_validation=False)
+    total, step = 4 * retraining.data.steps_per_epoch, 0
+    for _ in range(4):
+        for block in loader:
+            for rows in block.train.split(16):
+                if isinstance(optimizer, Adam):
+                    plain.param_groups[0]["lr"] = (
+                        0.01 * (1 + torch.cos(torch.tensor(torch.pi * step / total)).item()) / 2
+                    )
+                plain.zero_grad()
+                log_loss(network(encoder(rows.numerical, rows.categorical)), rows.target).backward()
+                plain.step()
+                step += 1
+    assert step == total
+    valid = retraining.data.valid
+    expected = evaluate(lambda n, c: network(encoder(n, c)), valid.numerical, valid.categorical, valid.target)
+    assert outcome["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+
+
+def test_learns(retraining):
+    assert replace(retraining, max_epochs=40).outcome((8, 8), 0)["balanced_error"] < 0.15
+
+
+def test_the_seed_fixes_everything(retraining, tmp_path):
+    again = replace(retraining, folder=tmp_path / "again")
+    first, second = (r.outcome((8, 4), 3) for r in (retraining, again))
+    assert first["loss"] == second["loss"]
+    assert first["loss"] != retraining.outcome((8, 4), 4)["loss"]
+    weights = [torch.load(r.weights((8, 4), 3), weights_only=True) for r in (retraining, again)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_what_is_done_is_not_repeated(retraining):
+    retraining.outcome((8, 4), 0)
+    path = retraining.folder / "8-4-seed0.json"
+    path.write_text(json.dumps({"loss": 1.25, "balanced_error": 0.5, "seconds": 1.0}))
+    assert retraining.outcome((8, 4), 0)["loss"] == 1.25
+
+
+def test_summary_of_several_seeds():
+    outcomes = [
+        {"loss": 1.0, "balanced_error": 0.2, "seconds": 3.0},
+        {"loss": 3.0, "balanced_error": 0.4, "seconds": 4.0},
+    ]
+    table = summary(outcomes)
+    assert table["seconds"] == 7.0
+    assert table["loss"] == {"mean": 2.0, "std": pytest.approx(2**0.5), "runs": [1.0, 3.0]}
+    assert summary(outcomes[:1])["loss"]["std"] is None

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from tabnas.trainer import PeriodicCheckpoint, WholeCheckpointIO, fit, make_trainer, write_whole
+
+
+def test_a_write_that_fails_leaves_the_old_content(tmp_path):
+    path = tmp_path / "folder" / "file"
+    write_whole(path, lambda file: file.write(b"old"))
+
+    def interrupted(file):
+        file.write(b"half of the n")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, interrupted)
+    assert path.read_bytes() == b"old"
+    write_whole(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+def test_checkpoints_load_safely(new_search, tmp_path):
+    small = new_search()
+    trainer = make_trainer("cpu", 1, [PeriodicCheckpoint(tmp_path / "last.ckpt", 0)])
+    fit(trainer, small.search, small.data.train_dataloader(), tmp_path / "none")
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert content["tabnas"]["step"] == small.search.step
+    assert {"controller.logits", "supernet.layers.0.weight", "encoder.embedding.weight"} <= set(content["state_dict"])
+    assert all(isinstance(plugin, WholeCheckpointIO) for plugin in [trainer.strategy.checkpoint_io])
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [5, 20, 25, 60, 87])
+def test_a_search_taken_up_ends_as_if_never_stopped(new_search, tmp_path, monkeypatch, step):
+    """Stopped before warmup ends, at the end of an epoch, in the middle of one, and in the last block."""
+
+    def new():
+        return new_search(epochs=8, num_samples=20, steps_per_block=5)
+
+    whole = new()
+    fit(make_trainer("cpu", 8, []), whole.search, whole.data.train_dataloader(), tmp_path / "none")
+
+    checkpoint = tmp_path / "last.ckpt"
+    stopped = new()
+    original = type(stopped.search).training_step
+
+    def dies(self, block, batch_idx):
+        if self.step >= step:
+            raise Killed
+        return original(self, block, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(stopped.search), "training_step", dies)
+        around = [PeriodicCheckpoint(checkpoint, 0)]
+        with pytest.raises(Killed):
+            fit(make_trainer("cpu", 8, around), stopped.search, stopped.data.train_dataloader(), checkpoint)
+
+    taken_up = new()
+    fit(make_trainer("cpu", 8, []), taken_up.search, taken_up.data.train_dataloader(), checkpoint)
+    for key, value in whole.search.state_dict().items():
+        assert torch.equal(taken_up.search.state_dict()[key], value), key
+    assert taken_up.search.counts == whole.search.counts
+    assert taken_up.search.history == whole.search.history
+    assert taken_up.search.selection.selected == whole.search.selection.selected
+    assert taken_up.search.step == whole.search.step == whole.search.total_steps
