@@ -9,15 +9,17 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tabnas.errors import UserError, refuse_unknown
+from tabnas.errors import UserError, unknown
 
 
 @contextlib.contextmanager
@@ -27,10 +29,12 @@ def errors_in_one_line(conf: Path) -> Iterator[None]:
     conf: the folder of the configs, to say which keys and options there are. With HYDRA_FULL_ERROR=1 in the
     environment everything is raised as it is.
     """
+    global _explaining
     if os.environ.get("HYDRA_FULL_ERROR"):
         yield
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra reports in its own form and exits itself
+    _explaining = True
     try:
         yield
     except KeyboardInterrupt:
@@ -38,13 +42,32 @@ def errors_in_one_line(conf: Path) -> Iterator[None]:
         print(f"tabnas: stopped{again}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        mistake = _mistake(error, conf)
-        if mistake is None:
-            raise
-        print(f"tabnas: error: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        _explain(error, conf)
     finally:
+        _explaining = False
         del os.environ["HYDRA_FULL_ERROR"]
+
+
+@contextlib.contextmanager
+def errors_of_one_job(conf: Path) -> Iterator[None]:
+    """The same within a job, before Hydra adds a line of its own; a sweep goes on and Hydra says which job failed."""
+    try:
+        yield
+    except Exception as error:
+        if not _explaining or HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        _explain(error, conf)
+
+
+_explaining = False
+
+
+def _explain(error: Exception, conf: Path) -> NoReturn:
+    mistake = _mistake(error, conf)
+    if mistake is None:
+        raise error
+    print(f"tabnas: error: {mistake}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _mistake(error: BaseException, conf: Path) -> UserError | None:
@@ -55,7 +78,7 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
             return cause
         cause = cause.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_option(error)
+        return _unknown_option(error.missing_cfg_file, conf)
     if isinstance(error, OverrideParseException):
         return UserError(error.override, "must be KEY=VALUE", error.override, "quote what the shell would change")
     if isinstance(error, ConfigCompositionException):
@@ -66,14 +89,10 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
     return None
 
 
-def _unknown_option(error: MissingConfigException) -> UserError:
-    group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    if "/" in group and not error.options:  # experiment=paper/nothing
-        group, option = group.split("/")[0], f"{group.split('/', 1)[1]}/{option}"
-    try:
-        refuse_unknown(group, option.removesuffix(".yaml"), error.options or [])
-    except UserError as mistake:
-        return mistake
+def _unknown_option(missing: str, conf: Path) -> UserError:
+    group, _, option = missing.removesuffix(".yaml").partition("/")
+    options = [path.relative_to(conf / group).with_suffix("").as_posix() for path in (conf / group).rglob("*.yaml")]
+    return unknown(group, option, options)
 
 
 def _unknown_key(error: ConfigCompositionException, conf: Path) -> UserError:
@@ -86,10 +105,8 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> UserError:
     node = _select(conf, parent)
     if not isinstance(node, DictConfig):
         return UserError(key, "must be an existing key", key, f"there is no {parent!r}; see python train.py --help")
-    try:
-        refuse_unknown(key, last, map(str, node.keys()))
-    except UserError as mistake:
-        return mistake
+    groups = [] if parent else [path.name for path in conf.iterdir() if path.is_dir() and path.name != "hydra"]
+    return unknown(key, last, {*groups, *(str(k) for k in node if not str(k).startswith("_"))})
 
 
 def _select(conf: Path, key: str) -> object:

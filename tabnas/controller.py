@@ -21,7 +21,7 @@ class Controller(nn.Module):
     def log_prob(self, indices: Sequence[int] | Tensor) -> Tensor:
         """log P(y) of one architecture by its L choice indices: scalar, differentiable."""
         one = torch.as_tensor(indices, device=self.logits.device).unsqueeze(0)
-        return log_prob(self.logits, one).squeeze(0)
+        return log_prob(self.logits, one)[0]
 
     @torch.no_grad()
     def probabilities(self) -> Tensor:
@@ -31,7 +31,8 @@ class Controller(nn.Module):
     @torch.no_grad()
     def entropy(self) -> Tensor:
         """Entropy of each layer's distribution in nats, (L,), from ln C_i at the start to 0."""
-        return torch.special.entr(self.probabilities()).sum(dim=1)
+        terms: Tensor = torch.special.entr(self.probabilities())
+        return terms.sum(dim=1)
 
 
 def log_prob(logits: Tensor, indices: Tensor) -> Tensor:

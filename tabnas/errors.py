@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import NoReturn
 
 
 class UserError(Exception):
@@ -20,19 +19,19 @@ class UserError(Exception):
         super().__init__(" ".join(line.split()))  # one line, whatever the parts hold
 
 
-def refuse_unknown(name: str, given: object, known: Iterable[object]) -> NoReturn:
-    """Raise UserError for a value that is none of `known`, suggesting the nearest."""
+def unknown(name: str, given: object, known: Iterable[object]) -> UserError:
+    """The error for a value that is none of `known`, suggesting the nearest."""
     options = sorted(map(str, known))
     close = difflib.get_close_matches(str(given), options, n=1)
-    remedy = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
-    raise UserError(name, f"must be one of {', '.join(options)}", given, remedy)
+    remedy = f"did you mean {close[0]!r}?" if close else "choose one of these"
+    return UserError(name, f"must be one of {', '.join(options)}", given, remedy)
 
 
 def require_one_of(name: str, given: object, known: Iterable[object]) -> None:
     """Check that `given` is one of the values in `known`."""
     options = list(known)
     if given not in options:
-        refuse_unknown(name, given, options)
+        raise unknown(name, given, options)
 
 
 def require_number(

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -25,7 +26,7 @@ from tabnas.cost import Cost, ParameterCount
 from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import Table
 from tabnas.encoder import Encoder
-from tabnas.errors import UserError, refuse_unknown, require_integer, require_number
+from tabnas.errors import UserError, require_integer, require_number, unknown
 from tabnas.optim import SGD, Adam
 from tabnas.progress import Display, RetrainProgress, SearchProgress
 from tabnas.result import Result
@@ -117,34 +118,34 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
     """Instantiate a config; UserError for whatever in it cannot work, before anything is trained."""
     for key in cfg:
         if key not in TOP_LEVEL_KEYS:
-            refuse_unknown(str(key), key, TOP_LEVEL_KEYS)
+            raise unknown(str(key), key, TOP_LEVEL_KEYS)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     config["resume"] = None
-    trainer, dataset, retrain, seed = config["trainer"], config["dataset"], config["retrain"], config["seed"]
+    trainer, dataset, retrain, seed = cfg.trainer, cfg.dataset, cfg.retrain, cfg.seed
     require_integer("seed", seed, low=0, high=2**63 - 1, remedy="any such integer will do")
-    require_integer("trainer.max_epochs", trainer["max_epochs"], low=1, remedy="30 epochs will do for Connect-4")
-    require_integer("trainer.log_every_n_steps", trainer["log_every_n_steps"], low=1, remedy="100 is a good choice")
-    every = trainer["checkpoint_every_seconds"]
+    require_integer("trainer.max_epochs", trainer.max_epochs, low=1, remedy="30 epochs will do for Connect-4")
+    require_integer("trainer.log_every_n_steps", trainer.log_every_n_steps, low=1, remedy="100 is a good choice")
+    every = trainer.checkpoint_every_seconds
     require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
-    require_integer("retrain.seeds", retrain["seeds"], low=1, remedy="3 give a first idea of the spread")
-    require_integer("retrain.max_epochs", retrain["max_epochs"], low=1, remedy="15 epochs will do for Connect-4")
-    require_integer("dataset.embedding_dim", dataset["embedding_dim"], low=1, remedy="the paper has 2 for Connect-4")
-    _check_accelerator(config["accelerator"]["name"])
+    require_integer("retrain.seeds", retrain.seeds, low=1, remedy="3 give a first idea of the spread")
+    require_integer("retrain.max_epochs", retrain.max_epochs, low=1, remedy="15 epochs will do for Connect-4")
+    require_integer("dataset.embedding_dim", dataset.embedding_dim, low=1, remedy="the paper has 2 for Connect-4")
+    _check_accelerator(cfg.accelerator.name)
     space = SearchSpace(config["space"]["choices"])
-    optimizer = instantiate(cfg.optimizer, _convert_="all")
-    table = instantiate(cfg.dataset.source, _convert_="all")
+    optimizer = _instantiated("optimizer", cfg.optimizer)
+    table = _instantiated("dataset.source", dataset.source)
     data = TableDataModule(
         table,
-        batch_size=dataset["batch_size"],
-        val_fraction=dataset["val_fraction"],
-        split_seed=dataset["split_seed"],
-        numerical=dataset["numerical"],
+        batch_size=dataset.batch_size,
+        val_fraction=dataset.val_fraction,
+        split_seed=dataset.split_seed,
+        numerical=dataset.numerical,
         seed=seed,
-        steps_per_block=trainer["log_every_n_steps"],
+        steps_per_block=trainer.log_every_n_steps,
     )
 
     def new_encoder() -> Encoder:
-        return Encoder(table.n_numerical, table.cardinalities, dataset["embedding_dim"])
+        return Encoder(table.n_numerical, table.cardinalities, dataset.embedding_dim)
 
     torch.manual_seed(seed)
     encoder = new_encoder()
@@ -154,7 +155,9 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
             "limits: no architecture costs more than %s %s (the largest has %s), so nothing is ruled out",
             *(f"{limit:,}", cost.name, f"{cost(space.largest):,}"),
         )
-    search = instantiate(cfg.search, _convert_="all")(
+    search = _instantiated(
+        "search",
+        cfg.search,
         encoder=encoder,
         space=space,
         n_outputs=table.n_outputs,
@@ -162,7 +165,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
         limit=limit,
         optimizer=optimizer,
         batch_size=data.batch_size,
-        total_steps=trainer["max_epochs"] * data.steps_per_epoch,
+        total_steps=trainer.max_epochs * data.steps_per_epoch,
         seed=seed,
     )
     return Setup(
@@ -176,13 +179,26 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
         optimizer=optimizer,
         new_encoder=new_encoder,
         search=search,
-        accelerator=config["accelerator"]["name"],
-        max_epochs=trainer["max_epochs"],
+        accelerator=cfg.accelerator.name,
+        max_epochs=trainer.max_epochs,
         checkpoint_every_seconds=every,
-        retrain_seeds=retrain["seeds"],
-        retrain_epochs=retrain["max_epochs"],
+        retrain_seeds=retrain.seeds,
+        retrain_epochs=retrain.max_epochs,
         seed=seed,
     )
+
+
+def _instantiated(key: str, cfg: DictConfig, **arguments: Any) -> Any:
+    """What a config node with _target_ stands for; _partial_ nodes are given `arguments`, which are no config."""
+    try:
+        made = instantiate(cfg, _convert_="all")
+        return made(**arguments) if arguments else made
+    except (TypeError, InstantiationException) as error:
+        cause = error if isinstance(error, TypeError) else error.__cause__
+        if isinstance(cause, TypeError) and "argument" in str(cause):
+            rule = "must have the settings of its config and no others"
+            raise UserError(key, rule, str(cause), "see python train.py --help") from error
+        raise
 
 
 def _searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict[str, Any]:
@@ -347,14 +363,14 @@ def _limit(limits: object, n_inputs: int, n_outputs: int) -> tuple[Cost, int]:
     if not isinstance(limit, dict) or set(limit) != {"cost", "limit"}:
         raise UserError("limits", "must have the keys cost and limit", limit, remedy)
     if limit["cost"] != ParameterCount.name:
-        refuse_unknown("limits.0.cost", limit["cost"], [ParameterCount.name])
+        raise unknown("limits.0.cost", limit["cost"], [ParameterCount.name])
     require_integer("limits.0.limit", limit["limit"], low=1, remedy=remedy)
     return ParameterCount(n_inputs, n_outputs), limit["limit"]
 
 
 def _check_accelerator(name: str) -> None:
     if name not in ("auto", "cpu", "gpu"):
-        refuse_unknown("accelerator.name", name, ("auto", "cpu", "gpu"))
+        raise unknown("accelerator.name", name, ("auto", "cpu", "gpu"))
     if name == "gpu" and not torch.cuda.is_available():
         raise UserError("accelerator", "must be there: torch sees no CUDA device", name, "choose accelerator=cpu")
 

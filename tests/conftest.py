@@ -1,7 +1,8 @@
 """What several test files need."""
 
 import contextlib
-import importlib.util
+import logging
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,9 +104,7 @@ def train_py(
         with _root_logging_restored():
             GlobalHydra.instance().clear()
             try:
-                train = _train_module()
-                with train.errors_in_one_line(ROOT / "conf"):
-                    train.main()
+                runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
             except SystemExit as stop:
                 code = stop.code if isinstance(stop.code, int) else 1
         captured = capsys.readouterr()
@@ -114,20 +113,9 @@ def train_py(
     return call
 
 
-def _train_module():  # type: ignore[no-untyped-def]
-    spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @contextlib.contextmanager
 def _root_logging_restored() -> Iterator[None]:
     """Hydra configures logging for the whole process; close the file it opened."""
-    import logging
-
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     try:

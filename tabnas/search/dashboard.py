@@ -77,7 +77,7 @@ def heat_map(search: "TabNAS") -> Figure:
     figure = Figure(figsize=(8, 2.4 * n_layers), layout="constrained")
     axes = figure.subplots(n_layers, 1, sharex=True, squeeze=False)[:, 0]
     for i, axis in enumerate(axes):
-        table = torch.tensor([point["probabilities"][i] for point in search.history]).T
+        table = torch.tensor([point["probabilities"][i] for point in search.history]).T.numpy()
         steps = (search.history[0]["step"], search.history[-1]["step"])
         extent = (steps[0], max(steps[1], steps[0] + 1), -0.5, len(table) - 0.5)
         image = axis.imshow(table, aspect="auto", origin="lower", vmin=0.0, cmap="viridis", extent=extent)

@@ -81,6 +81,8 @@ class TabNAS(LightningModule):
         require_one_of("search.rl_optimizer", rl_optimizer, ("adam", "sgd"))
         require_one_of("search.rl_schedule", rl_schedule, ("constant", "cosine"))
         require_one_of("search.skip_infeasible_weight_updates", skip_infeasible_weight_updates, (True, False))
+        if not isinstance(selection, Mapping | None):
+            raise UserError("search.selection", "must be a mapping", selection, "see conf/search/tabnas.yaml")
         self.automatic_optimization = False
         self.name = name
         self.encoder = encoder

@@ -1,0 +1,150 @@
+"""Wrong inputs at the command line: exit code 2, one line on stderr, and nothing trained."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tabnas.errors import UserError, require_integer, require_number
+from tests.conftest import ROOT
+
+QUICK = "experiment=quick"
+
+# What is typed, and what the line must name and say.
+WRONG = {
+    ("searchh=tabnas",): "got 'searchh'; did you mean 'search'?",
+    ("search.etaa=0.1",): "search.etaa: must be one of baseline_decay, enumerate_up_to, eta,",
+    ("retrain.seed=4",): "got 'seed'; did you mean 'seeds'?",
+    ("search.eta.x=1",): "search.eta.x: must be an existing key",
+    ("nothing.at.all=1",): "nothing.at.all: must be an existing key",
+    ("+foo=1",): "foo: must be one of accelerator,",
+    ("+search.foo=1",): "search: must have the settings of its config and no others, got",
+    ("dataset=conect4",): "dataset: must be one of connect4, digits, got 'conect4'; did you mean 'connect4'?",
+    ("search=darts",): "search: must be one of tabnas, got 'darts'",
+    ("space=layers7",): "space: must be one of layers3, layers4, layers5, layers9, got 'layers7'",
+    ("experiment=paper/nothing",): "experiment: must be one of paper/connect4, quick, got 'paper/nothing'",
+    ("limits",): "limits: must be KEY=VALUE",
+    ("search.eta=[1",): "must be KEY=VALUE",
+    ("limits=10000",): "limits: must be a list of one limit, got 10000",
+    ("limits=[]",): "limits: must be a list of one limit, got []",
+    ("limits=[{cost: params}]",): "limits: must have the keys cost and limit, got {'cost': 'params'}",
+    ("limits.0.cost=prams",): "limits.0.cost: must be one of params, got 'prams'; did you mean 'params'?",
+    ("limits.0.limit=0",): "limits.0.limit: must be an integer of at least 1, got 0",
+    ("limits.0.limit=ten",): "limits.0.limit: must be an integer of at least 1, got 'ten'",
+    ("limits.0.limit=500",): "at least 682, the cost of the smallest architecture, got 500; raise the limit to 682",
+    ("space.choices=[]",): "space.choices: must be a non-empty list",
+    ("space.choices=[[8,16],[]]",): "space.choices[1]: must be a non-empty list of widths, got []",
+    ("space.choices=[[8,8]]",): "space.choices[0]: must not repeat a width, got 8",
+    ("space.choices=[[8,-16]]",): "space.choices[0]: must hold positive integers, got -16",
+    ("space.choices=8",): "space.choices: must be a non-empty list with one list of widths per hidden layer, got 8",
+    ("dataset.batch_size=0",): "dataset.batch_size: must be an integer of at least 1, got 0",
+    ("dataset.batch_size=400",): "dataset.batch_size: must be at most the 359 rows of the validation split, got 400",
+    ("dataset.batch_size=5000",): "dataset.batch_size: must be at most the 1438 rows of the training split, got 5000",
+    ("dataset.val_fraction=0",): "dataset.val_fraction: must be a number in (0, 0.9], got 0",
+    ("dataset.numerical=log",): "dataset.numerical: must be one of original, standard, got 'log'",
+    ("dataset.embedding_dim=-2",): "dataset.embedding_dim: must be an integer of at least 1, got -2",
+    ("search.eta=-0.1",): "search.eta: must be a number above 0, got -0.1",
+    ("search.eta=fast",): "search.eta: must be a number above 0, got 'fast'",
+    ("search.num_samples=0",): "search.num_samples: must be an integer of at least 1, got 0",
+    ("search.proposal=q",): "search.proposal: must be one of p, uniform, got 'q'",
+    ("search.prob_valid=exact",): "search.prob_valid: must be one of constant, differentiated, omitted, got 'exact'",
+    ("search.warmup_fraction=1",): "search.warmup_fraction: must be a number in [0, 0.99], got 1",
+    ("search.selection.rule=best",): "search.selection.rule: must be one of largest, most_probable, got 'best'",
+    ("search.selection.num_draws=none",): "search.selection.num_draws: must be an integer of at least 1, got 'none'",
+    ("search.selection=3",): "search.selection: must be a mapping, got 3",
+    ("optimizer.lr=0",): "optimizer.lr: must be a number above 0, got 0",
+    ("optimizer.schedule=linear",): "optimizer.schedule: must be one of constant, cosine, got 'linear'",
+    ("trainer.max_epochs=0",): "trainer.max_epochs: must be an integer of at least 1, got 0",
+    ("trainer.log_every_n_steps=often",): "trainer.log_every_n_steps: must be an integer of at least 1, got 'often'",
+    ("trainer.checkpoint_every_seconds=-1",): "checkpoint_every_seconds: must be a number of at least 0, got -1",
+    ("retrain.seeds=0",): "retrain.seeds: must be an integer of at least 1, got 0",
+    ("retrain.max_epochs=2.5",): "retrain.max_epochs: must be an integer of at least 1, got 2.5",
+    ("seed=-1",): "seed: must be an integer in [0, 9.22337e+18], got -1",
+    ("accelerator=tpux",): "accelerator: must be one of auto, cpu, gpu, got 'tpux'",
+    ("~optimizer.lr",): "optimizer: must have the settings of its config and no others, got",
+    ("~trainer.max_epochs",): "trainer.max_epochs: must make a valid config, got",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", WRONG, ids=" ".join)
+def test_one_line_and_exit_code_2(train_py, typed, tmp_path, monkeypatch):
+    monkeypatch.setattr("tabnas.run.fit", lambda *_: pytest.fail("training started"))
+    outcome = train_py(QUICK, *typed)
+    assert outcome.code == 2, outcome.err
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.startswith("tabnas: error: ")
+    assert WRONG[typed] in outcome.err
+    assert outcome.out == ""
+    assert not list(tmp_path.rglob("checkpoints"))
+
+
+def test_there_are_enough_of_them():
+    assert len(WRONG) >= 25
+
+
+def test_resume_needs_a_run_folder(train_py, tmp_path):
+    for folder in (tmp_path / "nowhere", tmp_path):
+        outcome = train_py(f"resume={folder}")
+        assert outcome.code == 2
+        assert "resume: must be the folder of a run" in outcome.err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_resume_stands_alone(train_py, tmp_path):
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / ".hydra" / "config.yaml").write_text("{}")
+    outcome = train_py("resume=run", "seed=3")
+    assert outcome.code == 2
+    assert "resume: takes up a run with its own config, got 'seed=3'; give resume alone" in outcome.err
+    swept = train_py("-m", "resume=run")
+    assert swept.code == 2
+    assert "resume: takes up one run and cannot be swept" in swept.err
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(train_py, tmp_path):
+    outcome = train_py(QUICK, "optimizer.lr=1e30", "trainer.checkpoint_every_seconds=0")
+    assert outcome.code == 2
+    assert "loss: must stay finite, in steps" in outcome.err
+    assert "last good checkpoint is kept" in outcome.err
+
+
+def test_a_limit_that_rules_nothing_out_is_a_warning(train_py):
+    outcome = train_py(QUICK, "limits.0.limit=1000000", "trainer.max_epochs=1", "retrain.max_epochs=1")
+    assert outcome.code == 0
+    assert "WARNING: limits: no architecture costs more than 1,000,000 params" in outcome.err
+
+
+def test_in_a_process_of_its_own(tmp_path):
+    """As a person meets it: no traceback, and with HYDRA_FULL_ERROR=1 the whole one."""
+    command = [sys.executable, str(ROOT / "train.py"), "dataset=conect4"]
+    plain = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert plain.returncode == 2
+    assert plain.stderr.splitlines() == [plain.stderr.strip()]
+    environment = {**os.environ, "HYDRA_FULL_ERROR": "1"}
+    full = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert full.returncode == 1
+    assert "Traceback" in full.stderr
+
+
+def test_help_names_groups_settings_and_examples(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), "--help"]
+    text = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    for part in ("dataset: connect4, digits", "search: tabnas", "max_epochs: 30", "resume=", "tensorboard --logdir"):
+        assert part in text
+
+
+def test_a_message_is_one_line():
+    assert "\n" not in str(UserError("name", "must\nhold", "a\nb", "do\nthis"))
+
+
+@pytest.mark.parametrize("given", [True, None, "3", 2.5, 11, 0])
+def test_require_integer(given):
+    with pytest.raises(UserError, match=r"n: must be an integer in \[1, 10\], got"):
+        require_integer("n", given, low=1, high=10, remedy="count")
+
+
+@pytest.mark.parametrize("given", [False, None, "3", 0, float("nan"), float("inf")])
+def test_require_number(given):
+    with pytest.raises(UserError, match=r"x: must be a number in \(0, 10\], got"):
+        require_number("x", given, low=0, high=10, open_low=True, remedy="measure")
