@@ -38,8 +38,7 @@ def errors_in_one_line(conf: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        again = f"; go on with: python train.py resume={_run_folder()}" if _run_folder() else ""
-        print(f"tabnas: stopped{again}", file=sys.stderr)
+        print("tabnas: stopped", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         _explain(error, conf)
@@ -53,6 +52,10 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
     """The same within a job, before Hydra adds a line of its own; a sweep goes on and Hydra says which job failed."""
     try:
         yield
+    except KeyboardInterrupt:
+        folder = os.path.relpath(HydraConfig.get().runtime.output_dir)
+        print(f"tabnas: stopped; go on with: python train.py resume={folder}", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         if not _explaining or HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
@@ -60,6 +63,9 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
 
 
 _explaining = False
+
+RUN_CONFIG = "run.yaml"
+"""In a run folder: the config a resumed run goes by. Hydra's own copy may be cut short where a run is killed early."""
 
 
 def _explain(error: Exception, conf: Path) -> NoReturn:
@@ -118,16 +124,12 @@ def _select(conf: Path, key: str) -> object:
     return OmegaConf.select(cfg, key) if key else cfg
 
 
-def _run_folder() -> str | None:
-    return HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else None
-
-
 def _resumed_or(resume: str | None, default: str) -> str:
     """`hydra.run.dir`: the folder given to resume, which must be a run's, or a new one."""
     if resume is None:
         return default
-    if not (Path(resume) / ".hydra" / "config.yaml").is_file():
-        raise UserError("resume", "must be the folder of a run (with .hydra/config.yaml in it)", resume, "see outputs/")
+    if not (Path(resume) / RUN_CONFIG).is_file():
+        raise UserError("resume", f"must be the folder of a run (with {RUN_CONFIG} in it)", resume, "see outputs/")
     return resume
 
 

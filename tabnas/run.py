@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from tabnas import model, result
+from tabnas.cli import RUN_CONFIG
 from tabnas.cost import Cost, ParameterCount
 from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import Table
@@ -50,6 +51,8 @@ def run(cfg: DictConfig) -> Result:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if cfg.resume is not None:
         cfg = _config_to_resume(folder)
+    else:
+        write_whole(folder / RUN_CONFIG, lambda file: file.write(OmegaConf.to_yaml(cfg).encode()))
     if (folder / result.FILE).exists():
         finished = result.read(folder)
         result.show(finished, folder)
@@ -382,4 +385,4 @@ def _config_to_resume(folder: Path) -> DictConfig:
     others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
     if others:
         raise UserError("resume", "takes up a run with its own config", " ".join(others), "give resume alone")
-    return cast(DictConfig, OmegaConf.load(folder / ".hydra" / "config.yaml"))
+    return cast(DictConfig, OmegaConf.load(folder / RUN_CONFIG))

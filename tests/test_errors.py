@@ -92,8 +92,8 @@ def test_resume_needs_a_run_folder(train_py, tmp_path):
 
 
 def test_resume_stands_alone(train_py, tmp_path):
-    (tmp_path / "run" / ".hydra").mkdir(parents=True)
-    (tmp_path / "run" / ".hydra" / "config.yaml").write_text("{}")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.yaml").write_text("{}")
     outcome = train_py("resume=run", "seed=3")
     assert outcome.code == 2
     assert "resume: takes up a run with its own config, got 'seed=3'; give resume alone" in outcome.err

@@ -1,0 +1,227 @@
+"""Whole runs: what they leave, and that a run killed anywhere and taken up again ends as one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tabnas import model, result
+from tabnas.data import digits
+from tabnas.data.datamodule import TableDataModule
+from tabnas.metrics import evaluate
+from tabnas.network import Network
+from tests.conftest import ROOT
+
+QUICK = ("experiment=quick", "trainer.checkpoint_every_seconds=0")
+SHORT = (*QUICK, "trainer.max_epochs=4", "retrain.max_epochs=2")
+
+
+def folder_of(tmp_path: Path) -> Path:
+    (found,) = (tmp_path / "outputs").glob("*/*")
+    return found
+
+
+def without_seconds(value):
+    """A result with every duration blanked."""
+    if isinstance(value, dict):
+        return {k: 0 if k == "seconds" else without_seconds(v) for k, v in value.items()}
+    return [without_seconds(v) for v in value] if isinstance(value, list) else value
+
+
+def test_a_run_leaves_what_it_should(train_py, tmp_path):
+    outcome = train_py(*SHORT)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""  # quiet where there is no terminal
+    folder = folder_of(tmp_path)
+    assert {p.name for p in folder.iterdir()} == {
+        ".hydra", "checkpoints", "network.pt", "result.json", "run.yaml", "search.json",
+        "tensorboard", "train.log",
+    }  # fmt: skip
+    found = result.read(folder)
+    assert set(found) == {
+        "version", "seconds", "config", "dataset", "space", "limits", "search", "architectures", "best",
+    }  # fmt: skip
+    assert found["dataset"] == {
+        "name": "digits", "task": "classification", "n_train": 1438, "n_val": 359, "n_inputs": 64, "n_outputs": 10,
+    }  # fmt: skip
+    assert found["space"] == {"choices": [[8, 16, 32, 64]] * 2, "size": 16}
+    assert found["limits"] == [{"cost": "params", "limit": 4000}]
+    assert found["search"]["weight_updates"] == 4 * 22
+    assert [len(row) for row in found["search"]["logits"]] == [4, 4]
+    for architecture in found["architectures"]:
+        built = Network(64, architecture["widths"], 10)
+        assert sum(p.numel() for p in built.parameters()) == architecture["costs"]["params"] <= 4000
+        assert len(architecture["stand_alone"]["loss"]["runs"]) == 2
+        assert set(architecture["one_shot"]) == {"loss", "balanced_error"}
+    by_loss = sorted(found["architectures"], key=lambda a: a["stand_alone"]["loss"]["mean"])
+    assert found["architectures"][found["best"]] == by_loss[0]
+    chosen = " ".join(a["chosen_by"] for a in found["architectures"])
+    assert all(name in chosen for name in ("search", "uniform width", "random feasible"))
+    for architecture in found["architectures"]:
+        assert "-".join(map(str, architecture["widths"])) in outcome.out
+
+
+def test_the_saved_network_is_the_best_one(train_py, tmp_path):
+    train_py(*SHORT)
+    found = result.read(folder_of(tmp_path))
+    network, about = model.load(folder_of(tmp_path) / "network.pt")
+    best = found["architectures"][found["best"]]
+    assert about["widths"] == best["widths"]
+    data = TableDataModule(
+        digits.load(), batch_size=64, val_fraction=0.2, split_seed=0, numerical="standard", seed=0, steps_per_block=1
+    )
+    assert about["scaling"] == data.scaling
+    metrics = evaluate(network, data.valid.numerical, data.valid.categorical, data.valid.target)
+    assert metrics["loss"] == pytest.approx(min(best["stand_alone"]["loss"]["runs"]), rel=1e-6)
+
+
+def test_checkpoints_load_with_weights_only(train_py, tmp_path):
+    train_py(*SHORT)
+    content = torch.load(folder_of(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["state_dict"]["controller.logits"].shape == (2, 4)
+
+
+def test_same_seed_same_result_and_another_seed_another(train_py, tmp_path, monkeypatch):
+    found = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train_py(*SHORT, f"seed={seed}", f"hydra.run.dir={name}")
+        found.append(without_seconds(result.read(tmp_path / name)))
+    assert found[0] == found[1]
+    assert found[0]["search"]["logits"] != found[2]["search"]["logits"]
+
+
+def test_a_finished_run_taken_up_shows_its_result(train_py, tmp_path):
+    first = train_py(*SHORT)
+    again = train_py(f"resume={folder_of(tmp_path)}")
+    assert again.code == 0
+    assert again.out.splitlines()[:-1] == first.out.splitlines()[:-1]
+
+
+def test_a_sweep_over_eta_and_num_samples(train_py, tmp_path):
+    outcome = train_py("-m", *SHORT, "search.eta=0.01,0.05", "search.num_samples=64,256", "hydra.sweep.dir=sweep")
+    assert outcome.code == 0, outcome.err
+    configs = [result.read(tmp_path / "sweep" / str(job))["config"]["search"] for job in range(4)]
+    assert {(c["eta"], c["num_samples"]) for c in configs} == {(0.01, 64), (0.01, 256), (0.05, 64), (0.05, 256)}
+
+
+def test_tensorboard_has_what_the_dashboard_promises(train_py, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train_py(*SHORT, "search.num_samples=64")
+    events = EventAccumulator(str(folder_of(tmp_path) / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = events.Tags()
+    expected = {
+        "weights/loss", "weights/warmup_probability", "controller/reward", "controller/advantage",
+        "controller/prob_valid", "controller/prob_valid_estimate", "skipped/infeasible", "entropy/layer_1",
+        "probability_layer_2/0064", "final/loss", "final/balanced_error", "final/params", "final/prob_valid",
+    }  # fmt: skip
+    assert expected <= set(tags["scalars"])
+    assert "probabilities over time" in tags["images"]
+    found = result.read(folder_of(tmp_path))
+    best = found["architectures"][found["best"]]
+    assert events.Scalars("final/loss")[-1].value == pytest.approx(best["stand_alone"]["loss"]["mean"])
+    assert events.Scalars("final/params")[-1].value == best["costs"]["params"]
+
+
+def test_divergence_keeps_the_last_good_checkpoint(train_py, tmp_path, monkeypatch):
+    from tabnas.search import module
+
+    def diverges(search, *arguments):
+        return torch.tensor(float("nan")) if search.step >= 30 else original(search, *arguments)
+
+    original = module.TabNAS._weight_update
+    monkeypatch.setattr(module.TabNAS, "_weight_update", diverges)
+    outcome = train_py(*SHORT)
+    assert outcome.code == 2
+    assert "loss: must stay finite, in steps 23 to 42 of the search, got nan" in outcome.err
+    content = torch.load(folder_of(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["tabnas"]["step"] == 22
+    assert all(value.isfinite().all() for value in content["state_dict"].values())
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def killed_when(process: subprocess.Popen[bytes], reached) -> None:
+    """kill -9 as soon as `reached()` holds."""
+    deadline = time.monotonic() + 120
+    while not reached():
+        assert process.poll() is None, f"ended before it could be killed: {process.stderr.read().decode()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+
+
+KILL_QUICK = (*QUICK, "hydra.run.dir=run", "search.num_samples=64", "trainer.max_epochs=20")
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_warmup_search_and_retraining_ends_as_one_never_killed(tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = start(tmp_path / "whole", *KILL_QUICK)
+    assert whole.wait() == 0
+    whole.stderr.close()
+
+    run = tmp_path / "killed" / "run"
+    checkpoint = run / "checkpoints" / "last.ckpt"
+
+    def step_is(low: int, high: int) -> bool:
+        return checkpoint.exists() and low <= torch.load(checkpoint, weights_only=True)["tabnas"]["step"] <= high
+
+    killed_when(start(tmp_path / "killed", *KILL_QUICK), lambda: (run / "run.yaml").exists())
+    assert not checkpoint.exists()
+    killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: step_is(20, 109))
+    killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: step_is(140, 430))
+    killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: (run / "search.json").exists())
+    killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: any(run.glob("retrain/*.ckpt")))
+    killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: len(list(run.glob("retrain/*.json"))) >= 3)
+    last = start(tmp_path / "killed", f"resume={run}")
+    assert last.wait() == 0
+    last.stderr.close()
+    results = [json.loads((tmp_path / name / "run" / "result.json").read_text()) for name in ("whole", "killed")]
+    assert without_seconds(results[0]) == without_seconds(results[1])
+    networks = [torch.load(tmp_path / name / "run" / "network.pt", weights_only=True) for name in ("whole", "killed")]
+    for name, value in networks[0]["state_dict"].items():
+        assert torch.equal(networks[1]["state_dict"][name], value)
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    process = start(tmp_path, *QUICK, "hydra.run.dir=run", "trainer.max_epochs=2000")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    assert said.splitlines()[-1].startswith("tabnas: stopped; go on with: python train.py resume=")
+
+
+@pytest.mark.slow
+def test_the_main_job(tmp_path):
+    """`python train.py`: the search's choice is at least as good as chance's, within the limit and the time."""
+    started = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "train.py")], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert time.monotonic() - started < 600
+    found = result.read(folder_of(tmp_path))
+    assert "connect4, at most 10,000 params" in process.stdout
+    losses = {a["chosen_by"]: a["stand_alone"]["loss"]["mean"] for a in reversed(found["architectures"])}
+    searched = min(a["stand_alone"]["loss"]["mean"] for a in found["architectures"] if "search" in a["chosen_by"])
+    assert searched < losses["random feasible"]
+    assert all(a["costs"]["params"] <= 10_000 for a in found["architectures"])
