@@ -55,7 +55,7 @@ def save(
     write_whole(path, lambda file: torch.save(content, file))
 
 
-def load(path: Path) -> tuple[Model, dict[str, Any]]:
+def load(path: Path | str) -> tuple[Model, dict[str, Any]]:
     """The model in evaluation mode, and everything else the file says (widths, classes, scaling, …)."""
     content = torch.load(path, weights_only=True)
     encoder = Encoder(content["n_numerical"], content["cardinalities"], content["embedding_dim"])

@@ -1,6 +1,5 @@
 """What a search step costs in steps of stand-alone training, part by part."""
 
-import contextlib
 import statistics
 import time
 from collections import defaultdict
@@ -25,17 +24,17 @@ def search_ratio(folder: Path) -> Iterator[Line]:
         parts: dict[str, list[float]] = defaultdict(list)
         for _ in range(ROUNDS):
             uniform = {"warmup_fraction": 0.0, "eta": 1e-9}  # the logits stay where they start
-            timer, alone, timed = BlockTimer(), BlockTimer(), BlockTimer()
+            timer, alone = BlockTimer(), BlockTimer()
             setting.fit_search(setting.search(**uniform), timer, epochs=WHOLE_SEARCH_EPOCHS)
             setting.fit_alone(widths, alone)
             ratios.append(timer.per_step() / alone.per_step())
             alone_seconds.append(alone.per_step())
             search = setting.search(**uniform)
-            with parts_timed(search) as spent:
-                setting.fit_search(search, timed, epochs=WHOLE_SEARCH_EPOCHS)
-            spent["data, logging, Lightning"] = timed.per_step() * search.step - sum(spent.values())
-            for part, seconds in spent.items():
-                parts[part].append(seconds / search.step / alone.per_step())
+            spent = parts_timed(search)
+            timed = BlockTimer(after_first=spent.clear)
+            setting.fit_search(search, timed, epochs=WHOLE_SEARCH_EPOCHS)
+            for part, seconds in exclusive(spent, timed.seconds).items():
+                parts[part].append(seconds / timed.steps / alone.per_step())
         name = f"{case.name}, uniform logits"
         unit = f"x stand-alone {hyphenated(widths)}"
         yield Line.at_most("search_ratio", name, statistics.median(ratios), unit, case.target)
@@ -89,9 +88,8 @@ class AloneBetween(Callback):
         self.resumed_at = time.perf_counter()
 
 
-@contextlib.contextmanager
-def parts_timed(search: TabNAS) -> Iterator[dict[str, float]]:
-    """The seconds each part of a search takes, by timing the methods that do it; filled at the end of the block."""
+def parts_timed(search: TabNAS) -> dict[str, float]:
+    """The seconds the parts of a search take, each with the parts within it, by timing the methods that do them."""
     inclusive: dict[str, float] = defaultdict(float)
 
     def timed(label: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,9 +111,15 @@ def parts_timed(search: TabNAS) -> Iterator[dict[str, float]]:
     search.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
     for label, name in {"draw": "_draw", "weight": "_weight_update", "rl": "_rl_update", "reward": "_reward"}.items():
         setattr(search, name, timed(label, getattr(search, name)))
-    spent: dict[str, float] = {}
-    yield spent
-    spent["child forward and backward"] = inclusive["weight"] - inclusive["optimizer"]
-    spent["optimizer"] = inclusive["optimizer"]
-    spent["RL forward"] = inclusive["reward"]
-    spent["controller"] = inclusive["draw"] + inclusive["rl"] - inclusive["reward"]
+    return inclusive
+
+
+def exclusive(inclusive: dict[str, float], total: float) -> dict[str, float]:
+    """`parts_timed`'s seconds as parts that add up to `total`."""
+    parts = {
+        "child forward and backward": inclusive["weight"] - inclusive["optimizer"],
+        "optimizer": inclusive["optimizer"],
+        "RL forward": inclusive["reward"],
+        "controller": inclusive["draw"] + inclusive["rl"] - inclusive["reward"],
+    }
+    return {**parts, "data, logging, Lightning": total - sum(parts.values())}

@@ -121,8 +121,8 @@ class Setting:
 class BlockTimer(Callback):
     """Ends a fit after some blocks and tells the seconds a step took in all but the first."""
 
-    def __init__(self, blocks: int = BLOCKS) -> None:
-        self.blocks = blocks
+    def __init__(self, blocks: int = BLOCKS, after_first: Callable[[], None] = lambda: None) -> None:
+        self.blocks, self.after_first = blocks, after_first
         self.seen = self.steps = 0
         self.started = self.seconds = 0.0
         self.first = 0
@@ -135,6 +135,7 @@ class BlockTimer(Callback):
         if self.seen > 1:
             self.seconds, self.steps = time.perf_counter() - self.started, module.step - self.first
         if self.seen == 1:
+            self.after_first()
             self.first = module.step
             self.started = time.perf_counter()
         if self.seen == self.blocks:

@@ -1,0 +1,67 @@
+"""The README's commands and code are right. Its two set-up commands are run by the project's CI."""
+
+import re
+import shlex
+
+import pytest
+
+from tabnas.bench.__main__ import BENCHES
+from tests.conftest import ROOT
+from tests.test_conf import compose
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def train_commands() -> list[str]:
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python train.py")]
+
+
+def test_the_two_commands_set_up_their_own_environment():
+    commands = [block.strip() for block in blocks("bash")[:2]]
+    for command in commands:
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -e ")
+    assert commands[0].endswith(".venv/bin/python train.py")
+    assert commands[1].endswith(".venv/bin/python -m pytest")
+
+
+@pytest.mark.parametrize("command", train_commands())
+def test_settings_exist(command):
+    overrides = [a for a in shlex.split(command)[2:] if a != "-m"]
+    compose(*[override.split(",")[0] if "choices" not in override else override for override in overrides])
+
+
+def test_there_are_commands_to_check():
+    assert len(train_commands()) >= 6
+
+
+def test_bench_names_exist():
+    for names in re.findall(r"python -m tabnas\.bench ([a-z_ ]+)`", README):
+        assert set(names.split()) <= set(BENCHES)
+
+
+def test_groups_and_options_are_those_there_are():
+    table = re.findall(r"^\| `(\w+)` \| (`[^|]*`) \|", README, flags=re.MULTILINE)
+    found = {group: set(re.findall(r"`([^`]+)`", options)) for group, options in table}
+    conf = ROOT / "conf"
+    expected = {
+        group.name: {p.relative_to(group).with_suffix("").as_posix() for p in group.rglob("*.yaml")}
+        for group in conf.iterdir()
+        if group.is_dir() and group.name != "hydra"
+    }
+    assert found == expected
+
+
+def test_python_code_runs(train_py, tmp_path, capsys):
+    outcome = train_py(
+        "dataset=connect4", "space.choices=[[8,16],[8,16]]", "trainer.max_epochs=1",
+        "retrain.seeds=1", "retrain.max_epochs=1", "limits.0.limit=2000", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    (code,) = blocks("python")
+    exec(compile(re.sub(r"outputs/[\d/-]+", f"{tmp_path}/run/", code), "README.md", "exec"), {})
+    assert re.search(r"\[\d+, \d+\] \['(win|loss|draw)'", capsys.readouterr().out)
