@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from tabnas.data.datamodule import TableDataModule
@@ -29,7 +28,7 @@ from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
 
 
 class StandAlone(LightningModule):
-    """An encoder and a network, trained on blocks of minibatches. `step` drives the schedule, as in the search."""
+    """An encoder and a network, trained as in the search: a Lightning batch is a block, `step` drives the schedule."""
 
     def __init__(
         self, encoder: Encoder, network: nn.Module, optimizer: Adam | SGD, batch_size: int, total_steps: int
@@ -52,14 +51,14 @@ class StandAlone(LightningModule):
     def training_step(self, block: Block, batch_idx: int) -> dict[str, float]:
         """One update per minibatch of the block; `train_loss` is their mean loss."""
         started = time.perf_counter()
-        optimizer = cast(LightningOptimizer, self.optimizers())
+        optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
         losses = []
         for rows in block.train.split(self.batch_size):
             progress = self.step / self.total_steps
             settings = self.optimizer_settings
             optimizer.param_groups[0]["lr"] = settings.lr * schedule_factor(settings.schedule, progress)
             loss = log_loss(self(rows.numerical, rows.categorical), rows.target)
-            self.manual_backward(loss)
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.detach())

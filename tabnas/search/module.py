@@ -7,7 +7,6 @@ from typing import Any, Literal, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from tabnas.controller import Controller, gumbel
@@ -32,8 +31,9 @@ class TabNAS(LightningModule):
     """The paper's search: weight updates on the training split, rejection-based RL updates on the validation split.
 
     One Lightning batch is a Block of many steps, so that Lightning's own work and the logging are paid once a block.
-    `step` counts the search's steps and drives every schedule; Lightning's global_step, which counts the steps of both
-    optimizers, does not.
+    Within a block it calls torch's backward and the bare optimizers: Lightning's wrappers would run every callback's
+    hooks at each of them, a tenth of a small network's step. `step` counts the search's steps and drives every
+    schedule, as Lightning's global_step does not see them.
 
     encoder: columns → input representation. Its weights are part of every child.
     n_outputs: logits of the task.
@@ -151,7 +151,7 @@ class TabNAS(LightningModule):
         each is None where there were none.
         """
         started = time.perf_counter()
-        weight_optimizer, rl_optimizer = cast(list[LightningOptimizer], self.optimizers())
+        weight_optimizer, rl_optimizer = cast(list[Any], self.optimizers(use_pl_optimizer=False))
         assert block.valid is not None
         losses: list[Tensor] = []
         rl: list[tuple[float, float, float]] = []
@@ -185,31 +185,27 @@ class TabNAS(LightningModule):
         return self.space.widths(x), y
 
     def _weight_update(
-        self, rows: Rows, widths: Widths | None, progress: float, optimizer: LightningOptimizer
+        self, rows: Rows, widths: Widths | None, progress: float, optimizer: ChildOptimizer
     ) -> Tensor | None:
         """Train one child (None: the whole SuperNet) on a minibatch; its loss, or None where it was skipped."""
         if self.skip_infeasible_weight_updates and widths is not None and self.cost(widths) > self.limit:
             self.counts["skipped_weight_updates"] += 1
             return None
-        child_optimizer = cast(ChildOptimizer, optimizer.optimizer)
         settings = self.optimizer_settings
-        child_optimizer.param_groups[0]["lr"] = settings.lr * schedule_factor(settings.schedule, progress)
-        n_parameters = len(child_optimizer.parameters)
-        whole: list[None] = [None] * n_parameters
-        if widths is None:
-            child = child_optimizer.gather(whole)
-        else:
-            regions = self.supernet.regions(widths)
-            child = child_optimizer.gather([*whole[: n_parameters - len(regions)], *regions])
-        leaves = child.leaves[n_parameters - len(self.supernet.layers) * 2 :]
+        optimizer.param_groups[0]["lr"] = settings.lr * schedule_factor(settings.schedule, progress)
+        n_shared = 2 * len(self.supernet.layers)  # a weight and a bias each, after the encoder's parameters
+        whole: list[None] = [None] * (len(optimizer.parameters) - n_shared)
+        regions = [None] * n_shared if widths is None else self.supernet.regions(widths)
+        child = optimizer.gather([*whole, *regions])
+        leaves = child.leaves[-n_shared:]
         loss = log_loss(feedforward(self.encoder(rows.numerical, rows.categorical), leaves), rows.target)
-        self.manual_backward(loss)
+        loss.backward()
         optimizer.step(child=child)
         self.counts["weight_updates"] += 1
         return loss.detach()
 
     def _rl_update(
-        self, rows: Rows, indices: list[int], progress: float, optimizer: LightningOptimizer
+        self, rows: Rows, indices: list[int], progress: float, optimizer: torch.optim.Optimizer
     ) -> tuple[float, float, float] | None:
         """Algorithm 2 on a minibatch: reward, advantage and log P(V) of the update, or None where it was skipped."""
         widths = self.space.widths(indices)
@@ -226,7 +222,7 @@ class TabNAS(LightningModule):
         objective = rejection_objective(advantage, self.controller.log_prob(indices), log_prob_valid)
         rl_progress = (progress - self.warmup.fraction) / (1.0 - self.warmup.fraction)
         optimizer.param_groups[0]["lr"] = self.eta * schedule_factor(self.rl_schedule, max(0.0, rl_progress))
-        self.manual_backward(-objective)
+        (-objective).backward()
         optimizer.step()
         optimizer.zero_grad()
         self.baseline.update(reward)

@@ -95,16 +95,9 @@ def one_rl_update(new_search, **method):
         search.controller.logits.copy_(torch.tensor([[0.5, -0.2, 0.1], [0.0, 0.3, -0.4]]))
     before = search.controller.logits.detach().clone()
     (_, optimizer), _ = search.configure_optimizers()
-
-    class Wrapper:  # what Lightning hands out
-        param_groups = optimizer.param_groups
-        step = staticmethod(optimizer.step)
-        zero_grad = staticmethod(optimizer.zero_grad)
-
-    search.manual_backward = lambda loss: loss.backward()
     block = next(iter(small.data.train_dataloader()))
     rows = block.valid.split(16)[0]
-    reward, advantage, _ = search._rl_update(rows, [0, 1], 0.0, Wrapper())
+    reward, advantage, _ = search._rl_update(rows, [0, 1], 0.0, optimizer)
     return search, before, search.controller.logits.detach() - before, reward, advantage
 
 
