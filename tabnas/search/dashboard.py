@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 if TYPE_CHECKING:
     from tabnas.search.module import TabNAS
 
-FIGURE_EVERY_POINTS = 25  # history points between two heat maps, which take a good tenth of a second to draw
+FIGURE_EVERY_POINTS = 50  # history points between two heat maps, which take half a second to draw
 
 
 class Dashboard(Callback):
