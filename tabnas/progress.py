@@ -41,7 +41,8 @@ class SearchProgress(Callback):
         valid = outputs["prob_valid"] if outputs["prob_valid"] is not None else outputs["prob_valid_estimate"]
         if valid is not None:
             shown.append(f"P(V) {valid:.3f}")
-        shown.append(f"leading {hyphenated(search.leading())}")
+        if outputs["warmup_probability"] == 0:
+            shown.append(f"leading {hyphenated(search.leading())}")
         self.display.update(
             self.task,
             total=search.total_steps,

@@ -327,16 +327,18 @@ def _logger(setup: Setup) -> TensorBoardLogger:
     purge = torch.load(checkpoint, weights_only=True)["tabnas"]["step"] + 1 if checkpoint.exists() else None
     logger = TensorBoardLogger(setup.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=purge)
     search, config = setup.search, setup.config
+    n = config["search"]["num_samples"]
+    # The HParams tab shows the first five in alphabetical order unless told otherwise.
     parameters = {
         "dataset": config["dataset"]["name"],
-        "search": search.name,
         "eta": search.eta,
-        "num_samples": "exact" if config["search"]["num_samples"] is None else config["search"]["num_samples"],
         "limit": setup.limit,
+        "num_samples": "exact" if n is None else n,
+        "search": search.name,
         "seed": setup.seed,
-        "max_epochs": setup.max_epochs,
-        "batch_size": setup.data.batch_size,
-        "lr": setup.optimizer.lr,
+        "training/batch_size": setup.data.batch_size,
+        "training/lr": setup.optimizer.lr,
+        "training/max_epochs": setup.max_epochs,
     }
     if purge is None:
         logger.log_hyperparams(parameters, metrics=dict.fromkeys(FINAL_METRICS, float("nan")), step=0)
