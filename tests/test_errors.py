@@ -1,13 +1,17 @@
 """Wrong inputs at the command line: exit code 2, one line on stderr, and nothing trained."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
 from tabnas.errors import UserError, require_integer, require_number
 from tests.conftest import ROOT
+from tests.test_conf import compose
 
 QUICK = "experiment=quick"
 
@@ -130,8 +134,16 @@ def test_in_a_process_of_its_own(tmp_path):
 def test_help_names_groups_settings_and_examples(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "--help"]
     text = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    for part in ("dataset: connect4, digits", "search: tabnas", "max_epochs: 30", "resume=", "tensorboard --logdir"):
+    for part in ("dataset: connect4, digits", "search: tabnas", "resume=", "tensorboard --logdir"):
         assert part in text
+    cfg = compose()
+    settings = re.findall(r"^([a-z_.0-9]+)=(\S+)  +", text, flags=re.MULTILINE)
+    assert len(settings) > 8
+    for key, default in settings:
+        if key != "space.choices":
+            assert OmegaConf.select(cfg, key, throw_on_missing=True) == yaml.safe_load(default), key
+    for line in re.findall(r"^    python train.py (.*?)   ", text, flags=re.MULTILINE):
+        compose(*[part.split(",")[0] for part in line.split() if part != "-m"])
 
 
 def test_a_message_is_one_line():
