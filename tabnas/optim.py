@@ -11,7 +11,7 @@ the whole SuperNet at t = 1 and in at least half of the steps after, which keeps
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,12 +48,12 @@ class ChildOptimizer(torch.optim.Optimizer):
 
     state_names: tuple[str, ...]
 
-    def __init__(self, parameters: Iterable[Tensor], defaults: dict[str, Any]) -> None:
-        super().__init__(parameters, defaults)
+    def __init__(self, parameters: Sequence[Tensor], defaults: dict[str, Any]) -> None:
+        super().__init__(parameters, {**defaults, "fused": fused_on(parameters[0])})
         self.parameters: list[Tensor] = self.param_groups[0]["params"]
         for p in self.parameters:
             self.state[p] = {name: torch.zeros_like(p) for name in self.state_names}
-            self.state[p]["step"] = torch.zeros((), dtype=torch.float32)
+            self.state[p]["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
 
     def gather(self, regions: Sequence[Region | None]) -> Child:
         """The leaves of a child. regions: per parameter, in order, its part in the child; None for the whole."""
@@ -109,7 +109,7 @@ class ChildAdam(ChildOptimizer):
 
     state_names = ("exp_avg", "exp_avg_sq")
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
+    def __init__(self, parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps})
 
     def _update(
@@ -123,7 +123,7 @@ class ChildAdam(ChildOptimizer):
             state["exp_avg_sq"],
             [],
             steps,
-            fused=fused_on(values[0]),
+            fused=group["fused"],
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
@@ -139,7 +139,7 @@ class ChildSGD(ChildOptimizer):
 
     state_names = ("momentum_buffer",)
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float) -> None:
+    def __init__(self, parameters: Sequence[Tensor], lr: float, momentum: float) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     def _update(
@@ -150,7 +150,7 @@ class ChildSGD(ChildOptimizer):
             values,
             gradients,
             list(state["momentum_buffer"]) if group["momentum"] else [None] * len(values),
-            fused=fused_on(values[0]),
+            fused=group["fused"],
             weight_decay=0.0,
             momentum=group["momentum"],
             lr=group["lr"],

@@ -88,8 +88,8 @@ def run(cfg: DictConfig) -> Result:
         "best": best,
     }
     _save_network(setup, architectures[best])
-    result.write(folder, finished)
     _log_final(setup, logger, finished)
+    result.write(folder, finished)
     shutil.rmtree(folder / "retrain")
     result.show(finished, folder)
     return finished

@@ -109,7 +109,7 @@ def test_resume_stands_alone(train_py, tmp_path):
 def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(train_py, tmp_path):
     outcome = train_py(QUICK, "optimizer.lr=1e30", "trainer.checkpoint_every_seconds=0")
     assert outcome.code == 2
-    assert "loss: must stay finite, in steps" in outcome.err
+    assert "loss: must stay finite, at step" in outcome.err
     assert "last good checkpoint is kept" in outcome.err
 
 

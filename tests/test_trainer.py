@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tabnas.errors import UserError
 from tabnas.trainer import PeriodicCheckpoint, WholeCheckpointIO, fit, make_trainer, write_whole
 
 
@@ -27,6 +28,30 @@ def test_checkpoints_load_safely(new_search, tmp_path):
     assert content["tabnas"]["step"] == small.search.step
     assert {"controller.logits", "supernet.layers.0.weight", "encoder.embedding.weight"} <= set(content["state_dict"])
     assert all(isinstance(plugin, WholeCheckpointIO) for plugin in [trainer.strategy.checkpoint_io])
+
+
+def test_a_search_taken_up_after_its_end_has_selected(new_search, tmp_path):
+    """Killed between the last checkpoint and what is made of it."""
+    ended, taken_up = new_search(num_samples=20, enumerate_up_to=0), new_search(num_samples=20, enumerate_up_to=0)
+    trainer = make_trainer("cpu", 3, [])
+    fit(trainer, ended.search, ended.data.train_dataloader(), tmp_path / "none")
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    fit(make_trainer("cpu", 3, []), taken_up.search, taken_up.data.train_dataloader(), tmp_path / "last.ckpt")
+    assert taken_up.search.selection.selected == ended.search.selection.selected != []
+    assert taken_up.search.prob_valid_now() == ended.search.prob_valid_now()
+
+
+def test_weights_that_are_not_finite_are_not_saved(new_search, tmp_path):
+    small = new_search()
+    trainer = make_trainer("cpu", 3, [])
+    fit(trainer, small.search, small.data.train_dataloader(), tmp_path / "none")
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    good = (tmp_path / "last.ckpt").read_bytes()
+    with torch.no_grad():
+        small.search.supernet.layers[0].weight[0, 0] = torch.inf
+    with pytest.raises(UserError, match="weights: must stay finite"):
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+    assert (tmp_path / "last.ckpt").read_bytes() == good
 
 
 class Killed(Exception):

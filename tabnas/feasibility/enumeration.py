@@ -40,18 +40,22 @@ class Enumeration:
 
     def log_prob(self, logits: Tensor) -> Tensor:
         """log P(V): scalar, differentiable."""
+        if self.feasible.device != logits.device:
+            self.feasible = self.feasible.to(logits.device)
         return log_prob(logits, self.feasible).logsumexp(dim=0)
 
     @torch.no_grad()
     def sample(self, logits: Tensor, n: int, *, generator: torch.Generator) -> Tensor:
         """n independent draws from P(y | V): (n, L) choice indices."""
-        probabilities = log_prob(logits, self.feasible).double().softmax(dim=0)
-        return self.feasible[probabilities.multinomial(n, replacement=True, generator=generator)]
+        feasible = self.feasible.cpu()
+        probabilities = log_prob(logits.cpu().double(), feasible).softmax(dim=0)
+        return feasible[probabilities.multinomial(n, replacement=True, generator=generator)]
 
     @torch.no_grad()
     def most_probable(self, logits: Tensor, k: int) -> Tensor:
         """The k most probable architectures of V (all, if V has fewer), most probable first: (k, L) choice indices."""
-        return self.feasible[log_prob(logits, self.feasible).argsort(descending=True, stable=True)[:k]]
+        feasible = self.feasible.cpu()
+        return feasible[log_prob(logits.cpu(), feasible).argsort(descending=True, stable=True)[:k]]
 
 
 def no_feasible(space: SearchSpace, cost: Cost, limit: int) -> UserError:

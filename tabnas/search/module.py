@@ -155,7 +155,7 @@ class TabNAS(LightningModule):
         assert block.valid is not None
         losses: list[Tensor] = []
         rl: list[tuple[float, float, float]] = []
-        first_step = self.step
+        observed: list[tuple[int, float | Tensor]] = []
         minibatches = zip(block.train.split(self.batch_size), block.valid.split(self.batch_size), strict=True)
         for whole, (train, valid) in zip(self.warmup_probabilities, minibatches, strict=True):
             x, y = self._draw()
@@ -165,14 +165,15 @@ class TabNAS(LightningModule):
             loss = self._weight_update(train, x, progress, weight_optimizer)
             if loss is not None:
                 losses.append(loss)
+                observed.append((self.step, loss))
             if whole == 0:
                 outcome = self._rl_update(valid, y, progress, rl_optimizer)
                 if outcome is not None:
                     rl.append(outcome)
+                    observed.append((self.step, outcome[0]))
             self.step += 1
-        values = [float(loss) for loss in losses]
-        self._refuse_divergence(values + [reward for reward, _, _ in rl], first_step)
-        metrics = self._metrics(values, rl)
+        _refuse_divergence(observed)
+        metrics = self._metrics([float(loss) for loss in losses], rl)
         self.seconds += time.perf_counter() - started
         self._snapshot(metrics, self.n_steps(block))
         return metrics
@@ -242,14 +243,6 @@ class TabNAS(LightningModule):
         log_prob_valid = self.feasibility.log_prob(self.controller.logits)
         return log_prob_valid.detach() if self.prob_valid == "constant" else log_prob_valid
 
-    def _refuse_divergence(self, values: list[float], first_step: int) -> None:
-        """Stop before a checkpoint can hold weights or logits that are not finite."""
-        bad = [value for value in values if not math.isfinite(value)]
-        if bad:
-            where = f"steps {first_step + 1} to {self.step} of the search"
-            remedy = "lower optimizer.lr; the last good checkpoint is kept"
-            raise UserError("loss", f"must stay finite, in {where}", bad[0], remedy)
-
     @torch.no_grad()
     def _metrics(self, losses: list[float], rl: list[tuple[float, float, float]]) -> dict[str, float | None]:
         estimated = isinstance(self.feasibility, MonteCarlo) and self.prob_valid != "omitted"
@@ -293,6 +286,10 @@ class TabNAS(LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        weights = (*self.encoder.parameters(), *self.supernet.parameters())
+        if not all(bool(p.isfinite().all()) for p in weights):  # the last update's loss was still finite
+            remedy = "lower optimizer.lr; the last good checkpoint is kept"
+            raise UserError("weights", f"must stay finite, at step {self.step} of the search", "nan or inf", remedy)
         checkpoint["tabnas"] = {
             "step": self.step,
             "seconds": self.seconds,
@@ -308,6 +305,14 @@ class TabNAS(LightningModule):
         self.counts, self.history = dict(state["counts"]), list(state["history"])
         self.baseline.total, self.baseline.count = state["baseline"]
         self.generator.set_state(state["generator"].cpu())
+
+
+def _refuse_divergence(observed: Sequence[tuple[int, float | Tensor]]) -> None:
+    """Stop before a checkpoint can be saved if a loss or reward, given with its step from 0, is not finite."""
+    for step, value in observed:
+        if not math.isfinite(value):
+            remedy = "lower optimizer.lr; the last good checkpoint is kept"
+            raise UserError("loss", f"must stay finite, at step {step + 1} of the search", float(value), remedy)
 
 
 def _mean(values: Sequence[float]) -> float | None:

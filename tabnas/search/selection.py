@@ -1,7 +1,8 @@
 """Final selection: from the controller's distribution to a few architectures (section 3.3 and Algorithm 3)."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -49,6 +50,12 @@ class FinalSelection(Callback):
         require_number("search.selection.deterministic", deterministic, low=0, high=1, remedy="0.99 will do")
         self.rule, self.num_draws, self.num_selected, self.deterministic = rule, num_draws, num_selected, deterministic
         self.selected: list[Selected] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"selected": [dataclasses.asdict(s) for s in self.selected]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.selected = [Selected(tuple(s["widths"]), s["probability"], s["how"]) for s in state_dict["selected"]]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.selected = self.select(pl_module)  # type: ignore[arg-type]

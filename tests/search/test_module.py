@@ -144,7 +144,7 @@ def test_history_is_a_hundred_points_at_most(new_search, tmp_path):
 
 
 def test_divergence_is_a_users_error(new_search, tmp_path):
-    with pytest.raises(UserError, match=r"loss: must stay finite, in steps \d+ to \d+ of the search"):
+    with pytest.raises(UserError, match=r"loss: must stay finite, at step \d+ of the search, got nan"):
         trained(new_search(lr=1e30), tmp_path)
 
 
