@@ -7,7 +7,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import tabnas.cli  # noqa: F401  (registers the resolvers that config.yaml uses)
-from tabnas.run import build
+from tabnas.build import build
 from tabnas.space import SearchSpace
 from tests.conftest import ROOT
 

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "retrain": {"errors", "space", "encoder", "network", "optim", "metrics", "data", "trainer"},
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "controller", "reward"}
-ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "bench", "__init__"}
+ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "build", "bench", "__init__"}
 
 
 def parts():

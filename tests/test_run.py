@@ -103,6 +103,15 @@ def test_a_finished_run_taken_up_shows_its_result(train_py, tmp_path):
     assert again.out.splitlines()[:-1] == first.out.splitlines()[:-1]
 
 
+def test_a_new_run_does_not_take_over_another_ones_folder(train_py, tmp_path):
+    train_py(*SHORT, "hydra.run.dir=run")
+    before = (tmp_path / "run" / "result.json").read_bytes()
+    again = train_py(*SHORT, "hydra.run.dir=run", "seed=5")
+    assert again.code == 2
+    assert "hydra.run.dir: must not be the folder of another run" in again.err
+    assert (tmp_path / "run" / "result.json").read_bytes() == before
+
+
 def test_a_sweep_over_eta_and_num_samples(train_py, tmp_path):
     outcome = train_py("-m", *SHORT, "search.eta=0.01,0.05", "search.num_samples=64,256", "hydra.sweep.dir=sweep")
     assert outcome.code == 0, outcome.err

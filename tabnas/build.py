@@ -1,0 +1,157 @@
+"""From a config to the objects of a run, checked: the only place that instantiates configs."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from tabnas.cost import Cost, ParameterCount
+from tabnas.data.datamodule import TableDataModule
+from tabnas.data.table import Table
+from tabnas.encoder import Encoder
+from tabnas.errors import UserError, require_integer, require_number, unknown
+from tabnas.optim import SGD, Adam
+from tabnas.search.module import TabNAS
+from tabnas.space import SearchSpace
+
+log = logging.getLogger(__name__)
+
+TOP_LEVEL_KEYS = (
+    "accelerator", "dataset", "experiment", "limits", "optimizer",
+    "resume", "retrain", "search", "seed", "space", "trainer",
+)  # fmt: skip
+
+
+@dataclass
+class Setup:
+    """Everything a run works with, checked."""
+
+    config: dict[str, Any]
+    folder: Path
+    table: Table
+    data: TableDataModule
+    space: SearchSpace
+    cost: Cost
+    limit: int
+    optimizer: Adam | SGD
+    new_encoder: Callable[[], Encoder]
+    search: TabNAS
+    accelerator: str
+    max_epochs: int
+    checkpoint_every_seconds: float
+    retrain_seeds: int
+    retrain_epochs: int
+    seed: int
+
+
+def build(cfg: DictConfig, folder: Path) -> Setup:
+    """Instantiate a config; UserError for whatever in it cannot work, before anything is trained."""
+    for key in cfg:
+        if key not in TOP_LEVEL_KEYS:
+            raise unknown(str(key), key, TOP_LEVEL_KEYS)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    config["resume"] = None
+    trainer, dataset, retrain, seed = cfg.trainer, cfg.dataset, cfg.retrain, cfg.seed
+    require_integer("seed", seed, low=0, high=2**63 - 1, remedy="any such integer will do")
+    require_integer("trainer.max_epochs", trainer.max_epochs, low=1, remedy="30 epochs will do for Connect-4")
+    require_integer("trainer.log_every_n_steps", trainer.log_every_n_steps, low=1, remedy="100 is a good choice")
+    every = trainer.checkpoint_every_seconds
+    require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
+    require_integer("retrain.seeds", retrain.seeds, low=1, remedy="3 give a first idea of the spread")
+    require_integer("retrain.max_epochs", retrain.max_epochs, low=1, remedy="15 epochs will do for Connect-4")
+    require_integer("dataset.embedding_dim", dataset.embedding_dim, low=1, remedy="the paper has 2 for Connect-4")
+    _check_accelerator(cfg.accelerator.name)
+    space = SearchSpace(config["space"]["choices"])
+    optimizer = _instantiated("optimizer", cfg.optimizer)
+    table = _instantiated("dataset.source", dataset.source)
+    data = TableDataModule(
+        table,
+        batch_size=dataset.batch_size,
+        val_fraction=dataset.val_fraction,
+        split_seed=dataset.split_seed,
+        numerical=dataset.numerical,
+        seed=seed,
+        steps_per_block=trainer.log_every_n_steps,
+    )
+
+    def new_encoder() -> Encoder:
+        return Encoder(table.n_numerical, table.cardinalities, dataset.embedding_dim)
+
+    torch.manual_seed(seed)
+    encoder = new_encoder()
+    cost, limit = _limit(config["limits"], encoder.n_inputs, table.n_outputs)
+    if cost(space.largest) <= limit:
+        log.warning(
+            "limits: no architecture costs more than %s %s (the largest has %s), so nothing is ruled out",
+            *(f"{limit:,}", cost.name, f"{cost(space.largest):,}"),
+        )
+    search = _instantiated(
+        "search",
+        cfg.search,
+        encoder=encoder,
+        space=space,
+        n_outputs=table.n_outputs,
+        cost=cost,
+        limit=limit,
+        optimizer=optimizer,
+        batch_size=data.batch_size,
+        total_steps=trainer.max_epochs * data.steps_per_epoch,
+        seed=seed,
+    )
+    return Setup(
+        config=config,
+        folder=folder,
+        table=table,
+        data=data,
+        space=space,
+        cost=cost,
+        limit=limit,
+        optimizer=optimizer,
+        new_encoder=new_encoder,
+        search=search,
+        accelerator=cfg.accelerator.name,
+        max_epochs=trainer.max_epochs,
+        checkpoint_every_seconds=every,
+        retrain_seeds=retrain.seeds,
+        retrain_epochs=retrain.max_epochs,
+        seed=seed,
+    )
+
+
+def _instantiated(key: str, cfg: DictConfig, **arguments: Any) -> Any:
+    """What a config node with _target_ stands for; _partial_ nodes are given `arguments`, which are no config."""
+    try:
+        made = instantiate(cfg, _convert_="all")
+        return made(**arguments) if arguments else made
+    except (TypeError, InstantiationException) as error:
+        cause = error if isinstance(error, TypeError) else error.__cause__
+        if isinstance(cause, TypeError) and "argument" in str(cause):
+            rule = "must have the settings of its config and no others"
+            raise UserError(key, rule, str(cause), "see python train.py --help") from error
+        raise
+
+
+def _limit(limits: object, n_inputs: int, n_outputs: int) -> tuple[Cost, int]:
+    remedy = "give limits=[{cost: params, limit: 10000}]"
+    if not isinstance(limits, list) or len(limits) != 1:
+        raise UserError("limits", "must be a list of one limit", limits, remedy)
+    limit = limits[0]
+    if not isinstance(limit, dict) or set(limit) != {"cost", "limit"}:
+        raise UserError("limits", "must have the keys cost and limit", limit, remedy)
+    if limit["cost"] != ParameterCount.name:
+        raise unknown("limits.0.cost", limit["cost"], [ParameterCount.name])
+    require_integer("limits.0.limit", limit["limit"], low=1, remedy=remedy)
+    return ParameterCount(n_inputs, n_outputs), limit["limit"]
+
+
+def _check_accelerator(name: str) -> None:
+    if name not in ("auto", "cpu", "gpu"):
+        raise unknown("accelerator.name", name, ("auto", "cpu", "gpu"))
+    if name == "gpu" and not torch.cuda.is_available():
+        raise UserError("accelerator", "must be there: torch sees no CUDA device", name, "choose accelerator=cpu")
