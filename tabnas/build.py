@@ -138,20 +138,23 @@ def _instantiated(key: str, cfg: DictConfig, **arguments: Any) -> Any:
 
 
 def _limit(limits: object, n_inputs: int, n_outputs: int) -> tuple[Cost, int]:
-    remedy = "give limits=[{cost: params, limit: 10000}]"
+    remedy = "give limits.0.limit=10000"
     if not isinstance(limits, list) or len(limits) != 1:
-        raise UserError("limits", "must be a list of one limit", limits, remedy)
+        raise UserError("limits", "must be a list of one limit, on params", limits, remedy)
     limit = limits[0]
     if not isinstance(limit, dict) or set(limit) != {"cost", "limit"}:
         raise UserError("limits", "must have the keys cost and limit", limit, remedy)
     if limit["cost"] != ParameterCount.name:
         raise unknown("limits.0.cost", limit["cost"], [ParameterCount.name])
-    require_integer("limits.0.limit", limit["limit"], low=1, remedy=remedy)
-    return ParameterCount(n_inputs, n_outputs), limit["limit"]
+    most = limit["limit"]
+    if isinstance(most, float) and most.is_integer():
+        most = int(most)  # 1e4
+    require_integer("limits.0.limit", most, low=1, remedy=remedy)
+    return ParameterCount(n_inputs, n_outputs), most
 
 
 def _check_accelerator(name: str) -> None:
     if name not in ("auto", "cpu", "gpu"):
         raise unknown("accelerator.name", name, ("auto", "cpu", "gpu"))
     if name == "gpu" and not torch.cuda.is_available():
-        raise UserError("accelerator", "must be there: torch sees no CUDA device", name, "choose accelerator=cpu")
+        raise UserError("accelerator", "must be one that torch can use", name, "choose accelerator=cpu")

@@ -82,9 +82,9 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
     while cause is not None:
         if isinstance(cause, UserError):
             return cause
-        cause = cause.__cause__
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_option(error.missing_cfg_file, conf)
+        cause = cause.__cause__ or cause.__context__  # OmegaConf leaves out the cause, not the context
+    if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
+        return _unknown_option(str(error.missing_cfg_file), conf)
     if isinstance(error, OverrideParseException):
         return UserError(error.override, "must be KEY=VALUE", error.override, "quote what the shell would change")
     if isinstance(error, ConfigCompositionException):
@@ -102,15 +102,19 @@ def _unknown_option(missing: str, conf: Path) -> UserError:
 
 
 def _unknown_key(error: ConfigCompositionException, conf: Path) -> UserError:
-    found = re.search(r"Could not override '([^']*)'", str(error))
+    swept = re.search(r"Ambiguous value for argument '([^=]*)=([^']*)'", str(error))
+    if swept:
+        return UserError(swept.group(1), "must be one value", swept.group(2), "add -m to run each of several in turn")
+    found = re.search(r"Could not override '([^']*)'|Error merging override ([^=\s]*)", str(error))
     if found is None:
         line = " ".join(str(error).split())
         return UserError("config", "must be made of existing keys and groups", line, "see python train.py --help")
-    key = found.group(1)
+    key = found.group(1) or found.group(2)
     parent, _, last = key.rpartition(".")
     node = _select(conf, parent)
     if not isinstance(node, DictConfig):
-        return UserError(key, "must be an existing key", key, f"there is no {parent!r}; see python train.py --help")
+        why = f"there is no {parent!r}" if node is None else f"{parent!r} has no such part"
+        return UserError(key, "must be an existing key", key, f"{why}; see python train.py --help")
     groups = [] if parent else [path.name for path in conf.iterdir() if path.is_dir() and path.name != "hydra"]
     return unknown(key, last, {*groups, *(str(k) for k in node if not str(k).startswith("_"))})
 

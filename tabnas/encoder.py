@@ -19,6 +19,7 @@ class Encoder(nn.Module):
 
     def __init__(self, n_numerical: int, cardinalities: Sequence[int], embedding_dim: int) -> None:
         super().__init__()
+        self.n_columns = (n_numerical, len(cardinalities))
         self.n_inputs = n_numerical + len(cardinalities) * embedding_dim
         starts = torch.tensor([0, *cardinalities], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", starts[:-1], persistent=False)

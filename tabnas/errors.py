@@ -22,7 +22,7 @@ class UserError(Exception):
 def unknown(name: str, given: object, known: Iterable[object]) -> UserError:
     """The error for a value that is none of `known`, suggesting the nearest."""
     options = sorted(map(str, known))
-    close = difflib.get_close_matches(str(given), options, n=1)
+    close = difflib.get_close_matches(str(given), options, n=1) or [o for o in options if str(given) in o]
     remedy = f"did you mean {close[0]!r}?" if close else "choose one of these"
     return UserError(name, f"must be one of {', '.join(options)}", given, remedy)
 

@@ -22,7 +22,10 @@ class Model(nn.Module):
         self.encoder, self.network = encoder, network
 
     def forward(self, numerical: Tensor, categorical: Tensor) -> Tensor:
-        """numerical (B, d), categorical (B, c) → logits (B, n_outputs)."""
+        """numerical (B, d), categorical (B, c) → logits (B, n_outputs); ValueError for other numbers of columns."""
+        given = (numerical.shape[1], categorical.shape[1])
+        if given != self.encoder.n_columns:
+            raise ValueError(f"expected {self.encoder.n_columns} numerical and categorical columns, got {given}")
         logits: Tensor = self.network(self.encoder(numerical, categorical))
         return logits
 
@@ -35,6 +38,7 @@ def save(
     cardinalities: Sequence[int],
     embedding_dim: int,
     widths: Sequence[int],
+    dataset: str,
     classes: Sequence[str],
     scaling: dict[str, list[float]] | None,
 ) -> None:
@@ -48,6 +52,7 @@ def save(
         "cardinalities": list(cardinalities),
         "embedding_dim": embedding_dim,
         "widths": list(widths),
+        "dataset": dataset,
         "classes": list(classes),
         "scaling": scaling,
         "state_dict": dict(state_dict),

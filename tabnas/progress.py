@@ -19,9 +19,12 @@ class Display(Progress):
             BarColumn(bar_width=20),
             TaskProgressColumn(),
             TimeRemainingColumn(compact=True),
+            TextColumn("left"),
             TextColumn("{task.fields[status]}"),
         )
-        super().__init__(*columns, console=console, disable=not console.is_terminal, refresh_per_second=4)
+        super().__init__(
+            *columns, console=console, disable=not console.is_terminal, refresh_per_second=4, speed_estimate_period=60
+        )
 
 
 class SearchProgress(Callback):
@@ -29,7 +32,11 @@ class SearchProgress(Callback):
 
     def __init__(self, display: Display) -> None:
         self.display = display
-        self.task = display.add_task("warmup", total=None, status="")
+        self.task = display.add_task("search", total=None, status="starting")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        search: Any = pl_module
+        self.display.update(self.task, total=search.total_steps, completed=search.step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -4,6 +4,7 @@ Phases, each of which leaves a file that a resumed run finds: search (search.jso
 result (result.json, network.pt).
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -40,15 +41,21 @@ def run(cfg: DictConfig) -> Result:
         if (folder / RUN_CONFIG).exists():
             remedy = f"name another, or go on with that run by resume={os.path.relpath(folder)}"
             raise UserError("hydra.run.dir", "must not be the folder of another run", str(folder), remedy)
-        write_whole(folder / RUN_CONFIG, lambda file: file.write(OmegaConf.to_yaml(cfg).encode()))
     else:
         cfg = _config_to_resume(folder)
         if (folder / result.FILE).exists():
+            log.warning("resume: this run had finished; nothing was done")
             finished = result.read(folder)
             result.show(finished, folder)
             return finished
     started = time.perf_counter()
-    setup = build(cfg, folder)
+    try:
+        setup = build(cfg, folder)
+    except Exception:
+        if not (folder / RUN_CONFIG).exists() and HydraConfig.get().mode == RunMode.RUN:
+            _forget(folder)
+        raise
+    write_whole(folder / RUN_CONFIG, lambda file: file.write(OmegaConf.to_yaml(cfg).encode()))
     with Display() as display:
         logger = _logger(setup)
         searched = _searched(setup, logger, display)
@@ -91,7 +98,9 @@ def _searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict
     if path.exists():
         return cast(dict[str, Any], json.loads(path.read_text()))
     search = setup.search
-    log.info("search: %d steps in %s", search.total_steps, setup.space)
+    log.info("search: %d steps among %d architectures", search.total_steps, setup.space.size)
+    if checkpoint.exists():
+        log.info("search: goes on from %s", checkpoint)
     callbacks = [
         PeriodicCheckpoint(checkpoint, setup.checkpoint_every_seconds),
         Dashboard(logger),
@@ -197,6 +206,7 @@ def _save_network(setup: Setup, best: dict[str, Any]) -> None:
         cardinalities=setup.table.cardinalities,
         embedding_dim=setup.config["dataset"]["embedding_dim"],
         widths=best["widths"],
+        dataset=setup.config["dataset"]["name"],
         classes=setup.table.classes,
         scaling=setup.data.scaling,
     )
@@ -239,6 +249,16 @@ def _log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> Non
     )
     logger.log_metrics(dict(zip(FINAL_METRICS, values, strict=True)), setup.search.total_steps)
     logger.finalize("success")
+
+
+def _forget(folder: Path) -> None:
+    """Remove what Hydra made for a run that never began, and nothing else."""
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        (folder / ".hydra" / name).unlink(missing_ok=True)
+    (folder / f"{HydraConfig.get().job.name}.log").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a folder that holds anything else stays
+        for empty in (folder / ".hydra", folder, folder.parent):
+            empty.rmdir()
 
 
 def _config_to_resume(folder: Path) -> DictConfig:

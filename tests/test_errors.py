@@ -30,10 +30,15 @@ WRONG = {
     ("experiment=paper/nothing",): "experiment: must be one of paper/connect4, quick, got 'paper/nothing'",
     ("limits",): "limits: must be KEY=VALUE",
     ("search.eta=[1",): "must be KEY=VALUE",
-    ("limits=10000",): "limits: must be a list of one limit, got 10000",
-    ("limits=[]",): "limits: must be a list of one limit, got []",
+    ("limits=10000",): "limits: must be a list of one limit, on params, got 10000; give limits.0.limit=10000",
+    ("limits=[]",): "limits: must be a list of one limit, on params, got []",
     ("limits=[{cost: params}]",): "limits: must have the keys cost and limit, got {'cost': 'params'}",
     ("limits.0.cost=prams",): "limits.0.cost: must be one of params, got 'prams'; did you mean 'params'?",
+    ("limits.1.limit=5",): "limits.1.limit: must be an existing key",
+    ("search.eta=0.1,0.2",): "search.eta: must be one value, got '0.1,0.2'; add -m to run each of several in turn",
+    ("epochs=3",): "epochs: must be one of accelerator, dataset,",
+    ("retrain.epochs=3",): "got 'epochs'; did you mean 'max_epochs'?",
+    ("--config-name=nonsense",): "Cannot find primary config 'nonsense'",
     ("limits.0.limit=0",): "limits.0.limit: must be an integer of at least 1, got 0",
     ("limits.0.limit=ten",): "limits.0.limit: must be an integer of at least 1, got 'ten'",
     ("limits.0.limit=500",): "at least 682, the cost of the smallest architecture, got 500; raise the limit to 682",
@@ -80,7 +85,7 @@ def test_one_line_and_exit_code_2(train_py, typed, tmp_path, monkeypatch):
     assert outcome.err.startswith("tabnas: error: ")
     assert WRONG[typed] in outcome.err
     assert outcome.out == ""
-    assert not list(tmp_path.rglob("checkpoints"))
+    assert not [path for path in tmp_path.rglob("*") if path.name != "outputs"]  # nothing is left behind
 
 
 def test_there_are_enough_of_them():
@@ -91,7 +96,7 @@ def test_resume_needs_a_run_folder(train_py, tmp_path):
     for folder in (tmp_path / "nowhere", tmp_path):
         outcome = train_py(f"resume={folder}")
         assert outcome.code == 2
-        assert "resume: must be the folder of a run" in outcome.err
+        assert outcome.err.startswith("tabnas: error: resume: must be the folder of a run (with run.yaml in it), got ")
     assert not (tmp_path / "nowhere").exists()
 
 

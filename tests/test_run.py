@@ -100,6 +100,7 @@ def test_a_finished_run_taken_up_shows_its_result(train_py, tmp_path):
     first = train_py(*SHORT)
     again = train_py(f"resume={folder_of(tmp_path)}")
     assert again.code == 0
+    assert "this run had finished" in again.err
     assert again.out.splitlines()[:-1] == first.out.splitlines()[:-1]
 
 

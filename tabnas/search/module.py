@@ -71,7 +71,9 @@ class TabNAS(LightningModule):
         selection: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        require_number("search.eta", eta, low=0, open_low=True, remedy="rates of 0.001 to 0.01 worked in the paper")
+        require_number(
+            "search.eta", eta, low=0, open_low=True, remedy="0.02 is the default, the paper has 0.001 to 0.01"
+        )
         if num_samples is not None:
             require_integer("search.num_samples", num_samples, low=1, remedy="the paper has 3072 for three layers")
         require_integer("search.enumerate_up_to", enumerate_up_to, low=0, remedy="0 never enumerates")
