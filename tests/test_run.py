@@ -235,3 +235,22 @@ def test_the_main_job(tmp_path):
     searched = min(a["stand_alone"]["loss"]["mean"] for a in found["architectures"] if "search" in a["chosen_by"])
     assert searched < losses["random feasible"]
     assert all(a["costs"]["params"] <= 10_000 for a in found["architectures"])
+
+
+def test_a_table_of_ones_own(train_py, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "from tabnas.data.table import Table\n"
+        "def load():\n"
+        "    rng = np.random.default_rng(0)\n"
+        "    x, kinds = rng.standard_normal((500, 4)), rng.integers(5, size=(500, 2))\n"
+        "    return Table.from_arrays('mine', x, kinds, (x[:, 0] + kinds[:, 1] > 2).astype(int), ('no', 'yes'))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = train_py(*SHORT, "dataset.source._target_=mine.load", "dataset.name=mine", "limits.0.limit=1000")
+    assert outcome.code == 0, outcome.err
+    found = result.read(folder_of(tmp_path))
+    assert (found["dataset"]["n_inputs"], found["dataset"]["n_outputs"]) == (8, 1)
+    wrong = train_py(*SHORT, "dataset.source._target_=mine.laod")
+    assert wrong.code == 2
+    assert "laod" in wrong.err
