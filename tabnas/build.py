@@ -1,13 +1,14 @@
 """From a config to the objects of a run, checked: the only place that instantiates configs."""
 
+import inspect
 import logging
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,6 +22,8 @@ from tabnas.search.module import TabNAS
 from tabnas.space import SearchSpace
 
 log = logging.getLogger(__name__)
+
+LARGEST_SUPERNET_PARAMS = 10**9  # 4 GB, and as much again for each of Adam's moments
 
 TOP_LEVEL_KEYS = (
     "accelerator", "dataset", "experiment", "limits", "optimizer",
@@ -55,6 +58,9 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
     for key in cfg:
         if key not in TOP_LEVEL_KEYS:
             raise unknown(str(key), key, TOP_LEVEL_KEYS)
+    for key in ("dataset", "space", "optimizer", "search", "trainer", "accelerator", "retrain"):
+        if not isinstance(cfg.get(key), DictConfig):
+            raise UserError(key, "must be a group of settings", cfg.get(key), "see python train.py --help")
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     config["resume"] = None
     trainer, dataset, retrain, seed = cfg.trainer, cfg.dataset, cfg.retrain, cfg.seed
@@ -70,6 +76,8 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
     table = _instantiated("dataset.source", dataset.source)
+    if not isinstance(table, Table):
+        raise UserError("dataset.source", "must return a tabnas.data.table.Table", table, "see Table.from_arrays")
     data = TableDataModule(
         table,
         batch_size=dataset.batch_size,
@@ -85,7 +93,10 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
 
     torch.manual_seed(seed)
     encoder = new_encoder()
-    cost, limit = _limit(config["limits"], encoder.n_inputs, table.n_outputs)
+    cost, limit = _limit(config.get("limits"), encoder.n_inputs, table.n_outputs)
+    if cost(space.largest) > LARGEST_SUPERNET_PARAMS:
+        rule = f"must make a SuperNet of at most {LARGEST_SUPERNET_PARAMS:,} parameters"
+        raise UserError("space.choices", rule, f"{cost(space.largest):,}", "leave out the largest widths")
     if cost(space.largest) <= limit:
         log.warning(
             "limits: no architecture costs more than %s %s (the largest has %s), so nothing is ruled out",
@@ -124,17 +135,25 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
     )
 
 
-def _instantiated(key: str, cfg: DictConfig, **arguments: Any) -> Any:
+def _instantiated(key: str, node: Any, **arguments: Any) -> Any:
     """What a config node with _target_ stands for; _partial_ nodes are given `arguments`, which are no config."""
+    remedy = "see python train.py --help"
+    if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
+        raise UserError(key, "must be a group of settings with a _target_", node, remedy)
     try:
-        made = instantiate(cfg, _convert_="all")
-        return made(**arguments) if arguments else made
-    except (TypeError, InstantiationException) as error:
-        cause = error if isinstance(error, TypeError) else error.__cause__
-        if isinstance(cause, TypeError) and "argument" in str(cause):
-            rule = "must have the settings of its config and no others"
-            raise UserError(key, rule, str(cause), "see python train.py --help") from error
-        raise
+        known = inspect.signature(pkgutil.resolve_name(node["_target_"])).parameters
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{key}._target_", "must name a class or function that can be imported", node["_target_"], str(error)
+        ) from error
+    given = {str(name) for name in node if not str(name).startswith("_")}
+    for name in sorted(given - set(known)):
+        raise unknown(f"{key}.{name}", name, set(known) - set(arguments))
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in given | set(arguments):
+            raise UserError(f"{key}.{name}", "must be given", None, remedy)
+    made = instantiate(node, _convert_="all")
+    return made(**arguments) if arguments else made
 
 
 def _limit(limits: object, n_inputs: int, n_outputs: int) -> tuple[Cost, int]:
@@ -149,7 +168,7 @@ def _limit(limits: object, n_inputs: int, n_outputs: int) -> tuple[Cost, int]:
     most = limit["limit"]
     if isinstance(most, float) and most.is_integer():
         most = int(most)  # 1e4
-    require_integer("limits.0.limit", most, low=1, remedy=remedy)
+    require_integer("limits.0.limit", most, low=1, high=2**63 - 1, remedy=remedy)
     return ParameterCount(n_inputs, n_outputs), most
 
 

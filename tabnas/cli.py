@@ -85,6 +85,11 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
         cause = cause.__cause__ or cause.__context__  # OmegaConf leaves out the cause, not the context
     if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
         return _unknown_option(str(error.missing_cfg_file), conf)
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        return UserError("config", "must name an option for each group", None, "see python train.py --help")
+    if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
+        rule = "must be a folder that can be written"
+        return UserError("hydra.run.dir", rule, error.filename, "name another")
     if isinstance(error, OverrideParseException):
         return UserError(error.override, "must be KEY=VALUE", error.override, "quote what the shell would change")
     if isinstance(error, ConfigCompositionException):
@@ -132,6 +137,7 @@ def _resumed_or(resume: str | None, default: str) -> str:
     """`hydra.run.dir`: the folder given to resume, which must be a run's, or a new one."""
     if resume is None:
         return default
+    resume = str(resume)
     if not (Path(resume) / RUN_CONFIG).is_file():
         raise UserError("resume", f"must be the folder of a run (with {RUN_CONFIG} in it)", resume, "see outputs/")
     return resume

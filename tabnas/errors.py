@@ -1,6 +1,7 @@
 """Mistakes the user can mend: one line on stderr and exit code 2. Imports nothing of tabnas."""
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -38,7 +39,7 @@ def require_number(
     name: str, given: object, *, low: float, high: float = float("inf"), open_low: bool = False, remedy: str
 ) -> None:
     """Check that `given` is a number with low ≤ given ≤ high (low < given when `open_low`); booleans are no numbers."""
-    number = isinstance(given, int | float) and not isinstance(given, bool)
+    number = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
     if not number or not low <= given <= high or (open_low and given == low):  # type: ignore[operator]
         raise UserError(name, f"must be a number {_range(low, high, open_low)}", given, remedy)
 

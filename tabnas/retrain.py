@@ -115,6 +115,9 @@ class Retraining:
         valid = self.data.valid
         metrics = evaluate(module, valid.numerical, valid.categorical, valid.target)
         outcome = {**metrics, "seconds": module.seconds}
+        if not all(map(math.isfinite, outcome.values())):  # the last update's loss was still finite
+            name = f"{hyphenated(widths)} seed {seed}"
+            raise UserError("loss", f"must be finite after retraining {name}", metrics["loss"], "lower optimizer.lr")
         write_whole(weights, lambda file: torch.save(module.state_dict(), file))
         write_whole(done, lambda file: file.write(json.dumps(outcome).encode()))
         unfinished.unlink(missing_ok=True)

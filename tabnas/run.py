@@ -5,11 +5,14 @@ result (result.json, network.pt).
 """
 
 import contextlib
+import fcntl
 import json
 import logging
+import math
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,10 +36,17 @@ from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
 
 log = logging.getLogger(__name__)
 
+LOCK = ".lock"
+
 
 def run(cfg: DictConfig) -> Result:
     """Search, select, retrain, report. `cfg` is the config as Hydra composed it; files go to Hydra's output folder."""
     folder = Path(HydraConfig.get().runtime.output_dir)
+    with _locked(folder):
+        return _run(cfg, folder)
+
+
+def _run(cfg: DictConfig, folder: Path) -> Result:
     if cfg.resume is None:
         if (folder / RUN_CONFIG).exists():
             remedy = f"name another, or go on with that run by resume={os.path.relpath(folder)}"
@@ -47,12 +57,13 @@ def run(cfg: DictConfig) -> Result:
             log.warning("resume: this run had finished; nothing was done")
             finished = result.read(folder)
             result.show(finished, folder)
+            shutil.rmtree(folder / "retrain", ignore_errors=True)  # killed before the run could
             return finished
     started = time.perf_counter()
     try:
         setup = build(cfg, folder)
     except Exception:
-        if not (folder / RUN_CONFIG).exists() and HydraConfig.get().mode == RunMode.RUN:
+        if not (folder / RUN_CONFIG).exists():
             _forget(folder)
         raise
     write_whole(folder / RUN_CONFIG, lambda file: file.write(OmegaConf.to_yaml(cfg).encode()))
@@ -116,7 +127,7 @@ def _searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict
             "epochs": setup.max_epochs,
             **search.counts,
             "seconds": search.seconds,
-            "prob_valid": search.prob_valid_now(),
+            "prob_valid": math.exp(search.log_prob_valid_now()),
             "logits": [row[:n] for row, n in zip(logits, setup.space.n_choices, strict=True)],
             "selection": search.selection.selected[0].how,
             "history": search.history,
@@ -215,7 +226,9 @@ def _save_network(setup: Setup, best: dict[str, Any]) -> None:
 def _logger(setup: Setup) -> TensorBoardLogger:
     """TensorBoard events in the run folder, hyperparameters included; what a killed run logged too late is purged."""
     checkpoint = setup.folder / "checkpoints" / "last.ckpt"
-    purge = torch.load(checkpoint, weights_only=True)["tabnas"]["step"] + 1 if checkpoint.exists() else None
+    purge = 0 if (setup.folder / "tensorboard").exists() else None
+    if checkpoint.exists():
+        purge = torch.load(checkpoint, weights_only=True)["tabnas"]["step"] + 1
     logger = TensorBoardLogger(setup.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=purge)
     search, config = setup.search, setup.config
     n = config["search"]["num_samples"]
@@ -231,7 +244,7 @@ def _logger(setup: Setup) -> TensorBoardLogger:
         "training/lr": setup.optimizer.lr,
         "training/max_epochs": setup.max_epochs,
     }
-    if purge is None:
+    if not purge:
         logger.log_hyperparams(parameters, metrics=dict.fromkeys(FINAL_METRICS, float("nan")), step=0)
     return logger
 
@@ -251,11 +264,27 @@ def _log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> Non
     logger.finalize("success")
 
 
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run's folder; the system lifts the lock when this one ends, however it ends."""
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            remedy = "wait a second, or for that run to end"
+            raise UserError("hydra.run.dir", "must not be in use by another run", str(folder), remedy) from error
+        yield
+
+
 def _forget(folder: Path) -> None:
-    """Remove what Hydra made for a run that never began, and nothing else."""
+    """Remove what was made for a run that never began, if its folder was named by the date."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN or any(o.startswith("hydra.run.dir=") for o in hydra.overrides.hydra):
+        return
+    (folder / LOCK).unlink()
     for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
         (folder / ".hydra" / name).unlink(missing_ok=True)
-    (folder / f"{HydraConfig.get().job.name}.log").unlink(missing_ok=True)
+    (folder / f"{hydra.job.name}.log").unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # a folder that holds anything else stays
         for empty in (folder / ".hydra", folder, folder.parent):
             empty.rmdir()
@@ -265,7 +294,8 @@ def _config_to_resume(folder: Path) -> DictConfig:
     """The config of the run in `folder`, which is taken up as it was."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError("resume", "takes up one run and cannot be swept", str(folder), "leave out -m")
-    others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
+    given = HydraConfig.get().overrides
+    others = [o for o in (*given.task, *given.hydra) if not o.startswith(("resume=", "hydra.mode="))]
     if others:
         raise UserError("resume", "takes up a run with its own config", " ".join(others), "give resume alone")
     return cast(DictConfig, OmegaConf.load(folder / RUN_CONFIG))

@@ -51,6 +51,7 @@ def test_the_papers_spaces(option, size):
 def test_the_papers_connect4():
     cfg = compose("experiment=paper/connect4")
     assert (cfg.dataset.batch_size, cfg.optimizer.lr, cfg.optimizer.schedule) == (32, 0.0005, "cosine")
+    assert (cfg.search.eta, cfg.search.num_samples) == (0.005, 3072)
     assert (cfg.trainer.max_epochs, cfg.retrain.max_epochs, cfg.dataset.embedding_dim) == (60, 60, 2)
 
 

@@ -38,7 +38,7 @@ def test_a_search_taken_up_after_its_end_has_selected(new_search, tmp_path):
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     fit(make_trainer("cpu", 3, []), taken_up.search, taken_up.data.train_dataloader(), tmp_path / "last.ckpt")
     assert taken_up.search.selection.selected == ended.search.selection.selected != []
-    assert taken_up.search.prob_valid_now() == ended.search.prob_valid_now()
+    assert taken_up.search.log_prob_valid_now() == ended.search.log_prob_valid_now()
 
 
 def test_weights_that_are_not_finite_are_not_saved(new_search, tmp_path):

@@ -44,6 +44,9 @@ class TableDataModule(LightningDataModule):
         self.batch_size, self.seed, self.steps_per_block = batch_size, seed, steps_per_block
         order = torch.randperm(table.rows.n_rows, generator=_generator(split_seed))
         n_val = round(val_fraction * table.rows.n_rows)
+        if not n_val:
+            rule = f"must leave a row of the {table.rows.n_rows} for validation"
+            raise UserError("dataset.val_fraction", rule, val_fraction, "the paper has 0.2")
         self.valid, self.train = table.rows.take(order[:n_val]), table.rows.take(order[n_val:])
         for name, rows in (("training", self.train), ("validation", self.valid)):
             if batch_size > rows.n_rows:

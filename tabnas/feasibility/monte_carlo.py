@@ -58,7 +58,7 @@ class MonteCarlo:
         SEARCH_BUDGET architectures; what it returns may then be fewer than k, but holds at least the smallest
         architecture, which is always feasible.
         """
-        log_p = logits.double().log_softmax(dim=1).sort(dim=1, descending=True, stable=True)
+        log_p = logits.cpu().double().log_softmax(dim=1).sort(dim=1, descending=True, stable=True)
         values, order = log_p.values.tolist(), log_p.indices.tolist()
 
         def score(ranks: tuple[int, ...]) -> float:
@@ -83,8 +83,8 @@ class MonteCarlo:
 
     def _feasible_draws(self, logits: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """The feasible ones among n draws from the softmaxes of `logits`: (≤ n, L) choice indices."""
-        cumulative = logits.double().softmax(dim=1).cumsum(dim=1)
+        cumulative = logits.detach().cpu().double().softmax(dim=1).cumsum(dim=1)
         cumulative = cumulative / cumulative[:, -1:]  # rounding must not leave a gap below 1
-        uniform = torch.rand(self.space.n_layers, n, generator=generator, dtype=torch.float64).to(cumulative.device)
+        uniform = torch.rand(self.space.n_layers, n, generator=generator, dtype=torch.float64)
         indices = torch.searchsorted(cumulative, uniform, right=True).T
-        return indices[self.cost.many(self.space.gather_widths(indices)) <= self.limit]
+        return indices[self.cost.many(self.space.gather_widths(indices)) <= self.limit].to(logits.device)

@@ -75,7 +75,8 @@ class TabNAS(LightningModule):
             "search.eta", eta, low=0, open_low=True, remedy="0.02 is the default, the paper has 0.001 to 0.01"
         )
         if num_samples is not None:
-            require_integer("search.num_samples", num_samples, low=1, remedy="the paper has 3072 for three layers")
+            remedy = "the paper has 3072 to 5,000,000"
+            require_integer("search.num_samples", num_samples, low=1, high=10_000_000, remedy=remedy)
         require_integer("search.enumerate_up_to", enumerate_up_to, low=0, remedy="0 never enumerates")
         require_one_of("search.proposal", proposal, ("p", "uniform"))
         require_one_of("search.prob_valid", prob_valid, ("differentiated", "constant", "omitted"))
@@ -149,6 +150,7 @@ class TabNAS(LightningModule):
     def training_step(self, block: Block, batch_idx: int) -> dict[str, float | None]:
         """One pass of Algorithm 1's loop per minibatch of the block. Returns the block's metrics.
 
+        Departure: one child x and one y a step, where the paper averages over the 8 cores of a TPU (appendix B.2.2).
         `train_loss` is the mean loss of the weight updates, `reward` and `advantage` are means over the RL updates;
         each is None where there were none.
         """
@@ -175,6 +177,9 @@ class TabNAS(LightningModule):
                     observed.append((self.step, outcome[0]))
             self.step += 1
         _refuse_divergence(observed)
+        if not bool(self.controller.logits[self.space.mask].isfinite().all()):
+            remedy = "lower search.eta; the last good checkpoint is kept"
+            raise UserError("logits", f"must stay finite, by step {self.step} of the search", "nan or inf", remedy)
         metrics = self._metrics([float(loss) for loss in losses], rl)
         self.seconds += time.perf_counter() - started
         self._snapshot(metrics, self.n_steps(block))
@@ -212,12 +217,12 @@ class TabNAS(LightningModule):
     ) -> tuple[float, float, float] | None:
         """Algorithm 2 on a minibatch: reward, advantage and log P(V) of the update, or None where it was skipped."""
         widths = self.space.widths(indices)
-        if self.cost(widths) > self.limit:
+        if self.cost(widths) > self.limit:  # departure: not evaluated either, as J = 0 whatever its loss
             self.counts["skipped_infeasible"] += 1
             return None
         log_prob_valid = self._log_prob_valid()
         log_prob_valid_value = 0.0 if log_prob_valid is None else log_prob_valid.item()
-        if log_prob_valid_value == -torch.inf:
+        if log_prob_valid_value == -torch.inf:  # departure: J would be infinite (appendix E.3)
             self.counts["skipped_no_sample"] += 1
             return None
         reward = self._reward(rows, widths)
@@ -272,11 +277,10 @@ class TabNAS(LightningModule):
         """Each layer's most probable width."""
         return self.space.widths(self.controller.logits.argmax(dim=1).tolist())
 
-    def prob_valid_now(self) -> float | None:
-        """P(V) under the present logits: exact where V was enumerated, else a fresh estimate."""
-        estimator = self.exact or self.feasibility
-        with torch.no_grad():
-            return estimator.log_prob(self.controller.logits).exp().item()
+    @torch.no_grad()
+    def log_prob_valid_now(self) -> float:
+        """log P(V) under the present logits: exact where V was enumerated, else a fresh estimate, -inf at worst."""
+        return (self.exact or self.feasibility).log_prob(self.controller.logits).item()
 
     def one_shot(self, widths: Widths, rows: Rows) -> dict[str, float]:
         """`loss` and `balanced_error` of a child on `rows`, with the SuperNet's weights."""

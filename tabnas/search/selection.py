@@ -1,6 +1,7 @@
 """Final selection: from the controller's distribution to a few architectures (section 3.3 and Algorithm 3)."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,8 +21,8 @@ class Selected:
     """An architecture the search returns."""
 
     widths: Widths
-    probability: float
-    """P(y | V) under the final logits; P(y) where P(V) is not known."""
+    probability: float | None
+    """P(y | V) under the final logits; None where no estimate of P(V) was to be had."""
     how: str
     """The rule that chose it, in words."""
 
@@ -34,7 +35,8 @@ class FinalSelection(Callback):
     deterministic: where every layer's most probable width has at least this probability, "largest" returns that
         architecture alone, if it is feasible. The paper says "if the distributions are deterministic" without a number.
 
-    When no draw is feasible, the most probable feasible architecture is returned instead, and `how` says so.
+    Departures from Algorithm 3: when no draw is feasible, the most probable feasible architecture is returned instead,
+    and `how` says so; a deterministic choice that is not feasible is not returned, but draws are made.
     """
 
     def __init__(
@@ -65,13 +67,14 @@ class FinalSelection(Callback):
         """The architectures chosen from the present logits, in the order of the rule."""
         logits = search.controller.logits.detach().cpu()
         chosen, how = self._indices(search, logits)
-        prob_valid = search.prob_valid_now() or 1.0
+        log_prob_valid = search.log_prob_valid_now()
         selected = []
         for indices in chosen:
             widths = search.space.widths(indices)
             assert _recount(search, widths) <= search.limit, f"{widths} costs more than the limit"
-            probability = log_prob(logits, torch.tensor([indices])).exp().item() / prob_valid
-            selected.append(Selected(widths, min(1.0, probability), how))
+            log_p = log_prob(logits, torch.tensor([indices])).item()
+            known = log_prob_valid > -math.inf
+            selected.append(Selected(widths, math.exp(min(0.0, log_p - log_prob_valid)) if known else None, how))
         return selected
 
     def _indices(self, search: "TabNAS", logits: torch.Tensor) -> tuple[list[list[int]], str]:

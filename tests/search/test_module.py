@@ -101,6 +101,20 @@ def one_rl_update(new_search, **method):
     return search, before, search.controller.logits.detach() - before, reward, advantage
 
 
+@pytest.mark.parametrize(("progress", "share"), [(0.25, 1.0), (0.625, 0.5), (1.0, 0.0)])
+def test_the_cosine_of_eta_runs_from_the_end_of_warmup(new_search, progress, share):
+    small = new_search(rl_schedule="cosine", eta=0.3)
+    (_, optimizer), _ = small.search.configure_optimizers()
+    rows = next(iter(small.data.train_dataloader())).valid.split(16)[0]
+    small.search._rl_update(rows, [0, 1], progress, optimizer)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.3 * share)
+
+
+def test_logits_that_are_not_finite_stop_the_search(new_search, tmp_path):
+    with pytest.raises(UserError, match=r"logits: must stay finite, by step \d+ of the search.*lower search\.eta"):
+        trained(new_search(warmup_fraction=0.0, eta=1e39), tmp_path)
+
+
 def onehot(indices, like):
     table = torch.zeros_like(like)
     for i, j in enumerate(indices):

@@ -32,6 +32,14 @@ def test_probability_is_conditional_on_feasibility(new_search):
     assert [s.probability for s in everything] == sorted((s.probability for s in everything), reverse=True)
 
 
+def test_probability_when_prob_valid_underflows(new_search):
+    search = with_logits(new_search, [[0, 150.0, 300.0], [0, 150.0, 300.0]], limit=45)
+    feasible = [w for w in search.space if search.cost(w) <= 45]
+    (selected,) = FinalSelection(num_draws=10).select(search)
+    assert selected.widths in feasible
+    assert selected.probability == pytest.approx(1.0)
+
+
 def test_deterministic_distributions_give_their_argmax_alone(new_search):
     search = with_logits(new_search, [[9.0, 0, 0], [0, 9.0, 0]])
     (selected,) = FinalSelection().select(search)
