@@ -71,7 +71,8 @@ class FinalSelection(Callback):
         selected = []
         for indices in chosen:
             widths = search.space.widths(indices)
-            assert _recount(search, widths) <= search.limit, f"{widths} costs more than the limit"
+            if _recount(search, widths) > search.limit:
+                raise RuntimeError(f"{widths} as built costs more than the limit {search.limit}")
             log_p = log_prob(logits, torch.tensor([indices])).item()
             known = log_prob_valid > -math.inf
             selected.append(Selected(widths, math.exp(min(0.0, log_p - log_prob_valid)) if known else None, how))

@@ -78,3 +78,10 @@ def test_refuses(arguments, name):
     with pytest.raises(UserError) as caught:
         FinalSelection(**arguments)
     assert caught.value.name == name
+
+
+def test_what_is_returned_is_recounted_on_the_built_network(new_search, monkeypatch):
+    search = with_logits(new_search, [[9.0, 0, 0], [0, 9.0, 0]])
+    monkeypatch.setattr("tabnas.search.selection._recount", lambda *_: search.limit + 1)
+    with pytest.raises(RuntimeError, match="costs more than the limit 90"):
+        FinalSelection().select(search)
