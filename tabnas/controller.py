@@ -36,13 +36,23 @@ class Controller(nn.Module):
 
 
 def log_prob(logits: Tensor, indices: Tensor) -> Tensor:
-    """log P(y) under independent softmaxes: logits (L, C), indices (n, L) int64 → (n,), differentiable.
+    """log P(y) under independent softmaxes: logits (..., L, C), indices (..., n, L) int64 → (..., n), differentiable.
+
+    Leading dimensions are independent controllers; indices without them are shared by all.
 
     >>> log_prob(torch.zeros(2, 4), torch.tensor([[0, 3]])).exp()
     tensor([0.0625])
     """
-    chosen: Tensor = logits.log_softmax(dim=1).gather(1, indices.T)
-    return chosen.sum(dim=0)
+    index = indices.transpose(-1, -2).expand(*logits.shape[:-1], -1)
+    chosen: Tensor = logits.log_softmax(dim=-1).gather(-1, index)
+    return chosen.sum(dim=-2)
+
+
+def onehot_mean(indices: Tensor, weights: Tensor, like: Tensor) -> Tensor:
+    """Σ_k weights_k · onehot(indices_k): indices (..., n, L), weights (..., n) → (..., L, C), as `like`."""
+    table = torch.zeros_like(like)
+    index = indices.transpose(-1, -2).expand(*like.shape[:-1], -1)
+    return table.scatter_add_(-1, index, weights.unsqueeze(-2).expand_as(index).to(like))
 
 
 def gumbel(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -51,5 +61,6 @@ def gumbel(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 
 
 def sample(logits: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """n independent architectures from P(y): logits (L, C) → choice indices (n, L) int64."""
-    return (logits.detach() + gumbel((n, *logits.shape), generator).to(logits)).argmax(dim=-1)
+    """n independent architectures from P(y): logits (..., L, C) → choice indices (..., n, L) int64."""
+    noise = gumbel((*logits.shape[:-2], n, *logits.shape[-2:]), generator)
+    return (logits.detach().unsqueeze(-3) + noise.to(logits)).argmax(dim=-1)

@@ -73,7 +73,7 @@ class ChainCost(ABC):
         """
         sizes = [torch.tensor(s) for s in ((self.n_inputs,), *space.choices, (self.n_outputs,))]
         return [
-            self.layer(*torch.broadcast_tensors(before[:, None], width[None, :]), i == space.n_layers)
+            self.layer(before[:, None], width[None, :], i == space.n_layers)
             for i, (before, width) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
         ]
 
