@@ -12,14 +12,16 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tabnas.cost import Cost, ParameterCount
+from tabnas.cost import Limits, ParameterCount
 from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import Table
 from tabnas.encoder import Encoder
 from tabnas.errors import UserError, require_integer, require_number, unknown
+from tabnas.latency import default_folder
+from tabnas.limits import limits_from
 from tabnas.optim import SGD, Adam
 from tabnas.search.module import TabNAS
-from tabnas.space import SearchSpace
+from tabnas.space import SearchSpace, Widths
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,9 @@ class Setup:
     table: Table
     data: TableDataModule
     space: SearchSpace
-    cost: Cost
-    limit: int
+    limits: Limits
+    costs: Callable[[Widths], dict[str, float]]
+    """By name: the number of parameters, and whatever is limited."""
     optimizer: Adam | SGD
     new_encoder: Callable[[], Encoder]
     search: TabNAS
@@ -93,27 +96,33 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
 
     torch.manual_seed(seed)
     encoder = new_encoder()
-    cost, limit = _limit(config.get("limits"), encoder.n_inputs, table.n_outputs)
-    if cost(space.largest) > LARGEST_SUPERNET_PARAMS:
+    params = ParameterCount(encoder.n_inputs, table.n_outputs)
+    if params(space.largest) > LARGEST_SUPERNET_PARAMS:
         rule = f"must make a SuperNet of at most {LARGEST_SUPERNET_PARAMS:,} parameters"
-        raise UserError("space.choices", rule, f"{cost(space.largest):,}", "leave out the largest widths")
-    if cost(space.largest) <= limit:
-        log.warning(
-            "limits: no architecture costs more than %s %s (the largest has %s), so nothing is ruled out",
-            *(f"{limit:,}", cost.name, f"{cost(space.largest):,}"),
-        )
-    search = _instantiated(
-        "search",
-        cfg.search,
-        encoder=encoder,
-        space=space,
+        raise UserError("space.choices", rule, f"{params(space.largest):,}", "leave out the largest widths")
+    limits, config["limits"] = limits_from(
+        config.get("limits"),
+        space,
+        n_inputs=encoder.n_inputs,
         n_outputs=table.n_outputs,
-        cost=cost,
-        limit=limit,
+        n_embedding_params=sum(p.numel() for p in encoder.parameters()),
+        device="cuda" if cfg.accelerator.name != "cpu" and torch.cuda.is_available() else "cpu",
+        folder=default_folder(),
+    )
+    if limits.allow(space.largest):
+        amounts = ", ".join(f"{amount:,} {name}" for name, amount in limits.amounts(space.largest).items())
+        log.warning("limits: the largest architecture keeps to them (%s), so nothing is ruled out", amounts)
+    method = _instantiated(
+        "search", cfg.search, space=space, limits=limits, generator=torch.Generator().manual_seed(seed)
+    )
+    search = TabNAS(
+        method=method,
+        encoder=encoder,
+        n_outputs=table.n_outputs,
         optimizer=optimizer,
         batch_size=data.batch_size,
         total_steps=trainer.max_epochs * data.steps_per_epoch,
-        seed=seed,
+        valid=data.valid,
     )
     return Setup(
         config=config,
@@ -121,8 +130,8 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
         table=table,
         data=data,
         space=space,
-        cost=cost,
-        limit=limit,
+        limits=limits,
+        costs=lambda widths: {params.name: params(widths), **limits.amounts(widths)},
         optimizer=optimizer,
         new_encoder=new_encoder,
         search=search,
@@ -141,7 +150,7 @@ def _instantiated(key: str, node: Any, **arguments: Any) -> Any:
     if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
         raise UserError(key, "must be a group of settings with a _target_", node, remedy)
     try:
-        known = inspect.signature(pkgutil.resolve_name(node["_target_"])).parameters
+        known = _parameters(pkgutil.resolve_name(node["_target_"]))
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(
             f"{key}._target_", "must name a class or function that can be imported", node["_target_"], str(error)
@@ -156,20 +165,16 @@ def _instantiated(key: str, node: Any, **arguments: Any) -> Any:
     return made(**arguments) if arguments else made
 
 
-def _limit(limits: object, n_inputs: int, n_outputs: int) -> tuple[Cost, int]:
-    remedy = "give limits.0.limit=10000"
-    if not isinstance(limits, list) or len(limits) != 1:
-        raise UserError("limits", "must be a list of one limit, on params", limits, remedy)
-    limit = limits[0]
-    if not isinstance(limit, dict) or set(limit) != {"cost", "limit"}:
-        raise UserError("limits", "must have the keys cost and limit", limit, remedy)
-    if limit["cost"] != ParameterCount.name:
-        raise unknown("limits.0.cost", limit["cost"], [ParameterCount.name])
-    most = limit["limit"]
-    if isinstance(most, float) and most.is_integer():
-        most = int(most)  # 1e4
-    require_integer("limits.0.limit", most, low=1, high=2**63 - 1, remedy=remedy)
-    return ParameterCount(n_inputs, n_outputs), most
+def _parameters(target: Any) -> dict[str, inspect.Parameter]:
+    """What a function or class takes by name, its base classes included where it hands its keywords on to them."""
+    known: dict[str, inspect.Parameter] = {}
+    is_class = inspect.isclass(target)
+    for function in [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if is_class else [target]:
+        own = inspect.signature(function).parameters
+        known |= {n: p for n, p in own.items() if n != "self" and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
+            break
+    return known
 
 
 def _check_accelerator(name: str) -> None:

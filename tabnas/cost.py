@@ -3,6 +3,7 @@
 May import space. Latency, which has to be measured, is in latency.py.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
@@ -16,7 +17,7 @@ IntOrTensor = TypeVar("IntOrTensor", int, Tensor)
 
 
 class Cost(Protocol):
-    """What a limit needs of a cost. It must not fall when a layer gets wider: V is empty if the smallest is too dear."""
+    """What a limit needs of a cost. It may not fall as a layer gets wider: V is empty if the smallest is too dear."""
 
     name: str
     """As in `limits: [{cost: NAME, limit: …}]` and in result.json."""
@@ -74,7 +75,7 @@ class ChainCost(ABC):
         sizes = [torch.tensor(s) for s in ((self.n_inputs,), *space.choices, (self.n_outputs,))]
         return [
             self.layer(before[:, None], width[None, :], i == space.n_layers)
-            for i, (before, width) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            for i, (before, width) in enumerate(itertools.pairwise(sizes))
         ]
 
 

@@ -35,12 +35,14 @@ def show(result: Result, folder: Path) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)
-    limit = result["limits"][0]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
-    table.title = f"{result['dataset']['name']}, at most {limit['limit']:,} {limit['cost']}"
+    limits = " and ".join(f"{limit['limit']:,} {limit['cost']}" for limit in result["limits"])
+    table.title = f"{result['dataset']['name']}, at most {limits}"
     for heading in ("architecture", "chosen by"):
         table.add_column(heading)
-    for heading in ("params", "one-shot\nloss", "one-shot\nbal. error", "stand-alone\nloss", "stand-alone\nbal. error"):
+    costs = list(result["architectures"][0]["costs"])
+    measures = ("one-shot\nloss", "one-shot\nbal. error", "stand-alone\nloss", "stand-alone\nbal. error")
+    for heading in (*costs, *measures):
         table.add_column(heading, justify="right")
     architectures = result["architectures"]
     best = architectures[result["best"]]
@@ -48,7 +50,7 @@ def show(result: Result, folder: Path) -> None:
         table.add_row(
             "-".join(map(str, found["widths"])),
             found["chosen_by"],
-            f"{found['costs']['params']:,}",
+            *(f"{found['costs'][name]:,}" for name in costs),
             f"{found['one_shot']['loss']:.4f}",
             f"{found['one_shot']['balanced_error']:.4f}",
             _interval(found["stand_alone"]["loss"]),

@@ -123,11 +123,12 @@ def _searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict
     logits = search.controller.logits.tolist()
     found: dict[str, Any] = {
         "search": {
-            "method": search.name,
+            "method": search.method.name,
             "epochs": setup.max_epochs,
             **search.counts,
             "seconds": search.seconds,
-            "prob_valid": math.exp(search.log_prob_valid_now()),
+            "prob_valid": math.exp(search.method.log_prob_valid(search.controller.logits)),
+            "leading": _leading(setup),
             "logits": [row[:n] for row, n in zip(logits, setup.space.n_choices, strict=True)],
             "selection": search.selection.selected[0].how,
             "history": search.history,
@@ -140,6 +141,12 @@ def _searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict
     return found
 
 
+def _leading(setup: Setup) -> dict[str, Any]:
+    """Each layer's most probable width, which the limits do not bind: what a method with a shaped reward goes for."""
+    widths = setup.search.leading()
+    return {"widths": list(widths), "costs": setup.costs(widths), "feasible": setup.limits.allow(widths)}
+
+
 def _candidates(setup: Setup) -> list[dict[str, Any]]:
     """What the search selected and two plain choices at the same limit, each once, with their one-shot metrics."""
     search = setup.search
@@ -148,10 +155,8 @@ def _candidates(setup: Setup) -> list[dict[str, Any]]:
         chosen[selected.widths] = {"chosen_by": "search", "probability": selected.probability}
     draws = torch.Generator().manual_seed(setup.seed)
     plain = {
-        "uniform width": uniform_width(setup.space, setup.cost, setup.limit),
-        "random feasible": random_feasible(
-            setup.space, search.exact or search.feasibility, setup.cost, setup.limit, draws
-        ),
+        "uniform width": uniform_width(setup.space, setup.limits),
+        "random feasible": random_feasible(setup.space, setup.limits, search.method.program, draws),
     }
     for name, widths in plain.items():
         if widths is None:
@@ -163,7 +168,7 @@ def _candidates(setup: Setup) -> list[dict[str, Any]]:
     return [
         {
             "widths": list(widths),
-            "costs": {setup.cost.name: setup.cost(widths)},
+            "costs": setup.costs(widths),
             **about,
             "one_shot": search.one_shot(widths, setup.data.valid),
         }
@@ -231,14 +236,19 @@ def _logger(setup: Setup) -> TensorBoardLogger:
         purge = torch.load(checkpoint, weights_only=True)["tabnas"]["step"] + 1
     logger = TensorBoardLogger(setup.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=purge)
     search, config = setup.search, setup.config
-    n = config["search"]["num_samples"]
+    settings = config["search"]
+    method = {name: settings[name] for name in ("num_samples", "num_children", "beta") if name in settings}
+    if method.get("num_samples", 0) is None:
+        method["num_samples"] = "exact"
+    one = len(config["limits"]) == 1
+    limits = {"limit" if one else f"limit/{entry['cost']}": entry["limit"] for entry in config["limits"]}
     # The HParams tab shows the first five in alphabetical order unless told otherwise.
     parameters = {
         "dataset": config["dataset"]["name"],
-        "eta": search.eta,
-        "limit": setup.limit,
-        "num_samples": "exact" if n is None else n,
-        "search": search.name,
+        "eta": search.method.eta,
+        **limits,
+        **method,
+        "search": search.method.name,
         "seed": setup.seed,
         "training/batch_size": setup.data.batch_size,
         "training/lr": setup.optimizer.lr,

@@ -13,10 +13,11 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from tabnas.cost import ParameterCount
+from tabnas.cost import Limits, ParameterCount
 from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import Table
 from tabnas.encoder import Encoder
+from tabnas.method import Method, Rejection
 from tabnas.optim import Adam
 from tabnas.search import TabNAS
 from tabnas.space import SearchSpace
@@ -66,7 +67,7 @@ def new_search(small_table: Table) -> Callable[..., Small]:
 
     def build(
         *, epochs: int = 3, seed: int = 0, choices: tuple[tuple[int, ...], ...] = ((2, 4, 8), (2, 4, 8)),
-        limit: int = 90, steps_per_block: int = 5, lr: float = 0.01, **method: object,
+        limit: int = 90, steps_per_block: int = 5, lr: float = 0.01, kind: type[Method] = Rejection, **method: object,
     ) -> Small:  # fmt: skip
         data = TableDataModule(
             small_table, batch_size=16, val_fraction=0.25, split_seed=0, numerical="standard", seed=seed,
@@ -74,10 +75,13 @@ def new_search(small_table: Table) -> Callable[..., Small]:
         )  # fmt: skip
         torch.manual_seed(seed)
         encoder = Encoder(small_table.n_numerical, small_table.cardinalities, 2)
+        made = kind(
+            space=SearchSpace(choices), limits=Limits(ParameterCount(encoder.n_inputs, 3), limit),
+            generator=torch.Generator().manual_seed(seed), name=kind.__name__, **method,
+        )  # fmt: skip
         search = TabNAS(
-            encoder=encoder, space=SearchSpace(choices), n_outputs=3,
-            cost=ParameterCount(encoder.n_inputs, 3), limit=limit, optimizer=Adam(lr=lr, schedule="cosine"),
-            batch_size=16, total_steps=epochs * data.steps_per_epoch, seed=seed, **method,
+            method=made, encoder=encoder, n_outputs=3, optimizer=Adam(lr=lr, schedule="cosine"),
+            batch_size=16, total_steps=epochs * data.steps_per_epoch, valid=data.valid,
         )  # fmt: skip
         return Small(search, data)
 

@@ -4,16 +4,19 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 
 from tabnas.bench.line import Line
 from tabnas.bench.setting import CASES, ROUNDS, STEPS_PER_BLOCK, WHOLE_SEARCH_EPOCHS, BlockTimer
-from tabnas.controller import gumbel
+from tabnas.controller import sample
 from tabnas.data.datamodule import TableDataModule
+from tabnas.method import Rejection
+from tabnas.method.base import policy_gradient
 from tabnas.metrics import log_loss
+from tabnas.optim import Child, ChildOptimizer
 from tabnas.search import TabNAS
 from tabnas.supernet import feedforward
 
@@ -23,9 +26,10 @@ def plain_loop(search: TabNAS, data: TableDataModule, n_steps: int) -> float:
 
     The same updates as TabNAS.training_step, in the same order, from the same draws.
     """
-    (weights, logits_optimizer), _ = search.configure_optimizers()
-    weight_optimizer: Any = weights
-    controller, space = search.controller, search.space
+    optimizers, _ = search.configure_optimizers()
+    weight_optimizer, logits_optimizer = cast(list[ChildOptimizer], optimizers)
+    controller, space, method = search.controller, search.space, search.method
+    assert isinstance(method, Rejection)
     n_encoder = len(list(search.encoder.parameters()))
     loader = data.train_dataloader()
     step, started = 0, time.perf_counter()
@@ -36,27 +40,27 @@ def plain_loop(search: TabNAS, data: TableDataModule, n_steps: int) -> float:
             for train, valid in pairs:
                 if step == n_steps:
                     return time.perf_counter() - started
-                noise = gumbel((2, *controller.logits.shape), search.generator)
-                x, y = (controller.logits.detach() + noise).argmax(dim=-1).tolist()
+                logits = controller.logits.detach()
+                x = space.widths(sample(logits, 1, search.generator)[0].tolist())
+                y = sample(logits, 1, search.generator)
                 optimizer = search.optimizer_settings
                 rate = optimizer.lr * (1 + np.cos(np.pi * search.step / search.total_steps)) / 2
                 weight_optimizer.param_groups[0]["lr"] = float(rate)
-                regions = search.supernet.regions(space.widths(x))
+                regions = search.supernet.regions(x)
                 child = weight_optimizer.gather([*[None] * n_encoder, *regions])
                 inputs = search.encoder(train.numerical, train.categorical)
                 log_loss(feedforward(inputs, child.leaves[n_encoder:]), train.target).backward()
                 weight_optimizer.step(child=child)
-                widths = space.widths(y)
-                if search.cost(widths) <= search.limit:
-                    log_prob_valid = search.feasibility.log_prob(controller.logits)
+                widths = space.widths(y[0].tolist())
+                if search.limits.allow(widths):
                     with torch.no_grad():
                         inputs = search.encoder(valid.numerical, valid.categorical)
-                        reward = 1.0 - log_loss(search.supernet(inputs, widths), valid.target).item()
-                    advantage = reward - search.baseline.value
-                    (-(advantage * (controller.log_prob(y) - log_prob_valid))).backward()
-                    logits_optimizer.step()
-                    logits_optimizer.zero_grad()
-                    search.baseline.update(reward)
+                        reward = 1.0 - log_loss(search.supernet(inputs, widths), valid.target)
+                    _, marginals = method.estimator.log_prob_and_marginals(logits)
+                    advantage = torch.as_tensor(reward - method.baseline.value)
+                    controller.logits.grad = -policy_gradient(y, advantage[None], marginals)
+                    logits_optimizer.step(child=Child([None], [controller.logits]))
+                    method.baseline.update(reward)
                 step += 1
                 search.step = step
 

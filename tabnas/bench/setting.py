@@ -11,11 +11,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from tabnas.cost import ParameterCount
+from tabnas.cost import Limits, ParameterCount
 from tabnas.data import connect4
 from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import Table
 from tabnas.encoder import Encoder
+from tabnas.feasibility import Enumeration
+from tabnas.method import Method, Rejection
 from tabnas.optim import Adam
 from tabnas.retrain import Retraining
 from tabnas.search import TabNAS
@@ -62,33 +64,33 @@ class Setting:
             steps_per_block=STEPS_PER_BLOCK,
         )
         self.optimizer = Adam(lr=0.002, schedule="cosine")
-        self.cost = ParameterCount(self.encoder().n_inputs, self.table.n_outputs)
+        self.limits = Limits(ParameterCount(self.encoder().n_inputs, self.table.n_outputs), case.limit)
         self.total_steps = WHOLE_SEARCH_EPOCHS * self.data.steps_per_epoch
 
     def encoder(self) -> Encoder:
         return Encoder(self.table.n_numerical, self.table.cardinalities, 2)
 
-    def search(self, **method: Any) -> TabNAS:
+    def method(self, kind: type[Method], **settings: Any) -> Method:
+        generator = torch.Generator().manual_seed(0)
+        return kind(space=self.space, limits=self.limits, generator=generator, name=kind.__name__, **settings)
+
+    def search(self, kind: type[Method] = Rejection, **settings: Any) -> TabNAS:
         torch.manual_seed(0)
         return TabNAS(
+            method=self.method(kind, **settings),
             encoder=self.encoder(),
-            space=self.space,
             n_outputs=self.table.n_outputs,
-            cost=self.cost,
-            limit=self.case.limit,
             optimizer=self.optimizer,
             batch_size=self.case.batch_size,
             total_steps=self.total_steps,
-            seed=0,
-            **method,
+            valid=self.data.valid,
         )
 
     def median_feasible(self) -> Widths:
         """Of the feasible architectures in order of cost, the middle one."""
-        search = self.search()
-        assert search.exact is not None
-        feasible = self.space.gather_widths(search.exact.feasible)
-        middle = self.cost.many(feasible).argsort(stable=True)[len(feasible) // 2]
+        listed = Enumeration(self.space, self.limits.costs, self.limits.at_most)
+        feasible = self.space.gather_widths(listed.feasible)
+        middle = self.limits.costs[0].many(feasible).argsort(stable=True)[len(feasible) // 2]
         return tuple(feasible[middle].tolist())
 
     def retraining(self) -> Retraining:

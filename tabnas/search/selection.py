@@ -2,14 +2,18 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from tabnas.controller import log_prob, sample
+from tabnas.cost import Flops, ParameterCount
 from tabnas.errors import require_integer, require_number, require_one_of
+from tabnas.method import Method
 from tabnas.space import Widths
 
 if TYPE_CHECKING:
@@ -30,8 +34,10 @@ class Selected:
 class FinalSelection(Callback):
     """At the end of the search, fills `selected` with 1 to `num_selected` feasible architectures.
 
-    rule: "largest" is Algorithm 3: of `num_draws` (the paper's m) draws from P(y), the `num_selected` (n) distinct
-        feasible ones of the largest cost. "most_probable" takes the most probable feasible ones.
+    rule: "largest" is Algorithm 3: of `num_draws` (the paper's m) draws, the `num_selected` (n) distinct feasible ones
+        of the largest cost, the first limit's where there are several. "one_shot" takes those of the smallest one-shot
+        loss on the whole validation split instead. "most_probable" takes the most probable feasible, without draws.
+    draws: from "p", the controller's distribution (the paper's choice), or "valid", P(y | V).
     deterministic: where every layer's most probable width has at least this probability, "largest" returns that
         architecture alone, if it is feasible. The paper says "if the distributions are deterministic" without a number.
 
@@ -41,16 +47,19 @@ class FinalSelection(Callback):
 
     def __init__(
         self,
-        rule: Literal["largest", "most_probable"] = "largest",
+        rule: Literal["largest", "one_shot", "most_probable"] = "largest",
+        draws: Literal["p", "valid"] = "p",
         num_draws: int = 500,
         num_selected: int = 3,
         deterministic: float = 0.99,
     ) -> None:
-        require_one_of("search.selection.rule", rule, ("largest", "most_probable"))
+        require_one_of("search.selection.rule", rule, ("largest", "one_shot", "most_probable"))
+        require_one_of("search.selection.draws", draws, ("p", "valid"))
         require_integer("search.selection.num_draws", num_draws, low=1, remedy="the paper has m = 500")
         require_integer("search.selection.num_selected", num_selected, low=1, remedy="the paper has n up to 3")
         require_number("search.selection.deterministic", deterministic, low=0, high=1, remedy="0.99 will do")
-        self.rule, self.num_draws, self.num_selected, self.deterministic = rule, num_draws, num_selected, deterministic
+        self.rule, self.draws, self.num_draws = rule, draws, num_draws
+        self.num_selected, self.deterministic = num_selected, deterministic
         self.selected: list[Selected] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -66,36 +75,54 @@ class FinalSelection(Callback):
     def select(self, search: "TabNAS") -> list[Selected]:
         """The architectures chosen from the present logits, in the order of the rule."""
         logits = search.controller.logits.detach().cpu()
-        chosen, how = self._indices(search, logits)
-        log_prob_valid = search.log_prob_valid_now()
+        chosen, how = self.indices(search.method, logits, lambda widths: search.one_shot_loss(widths))
+        log_prob_valid = search.method.log_prob_valid(logits)
         selected = []
-        for indices in chosen:
+        for indices in chosen.tolist():
             widths = search.space.widths(indices)
-            if _recount(search, widths) > search.limit:
-                raise RuntimeError(f"{widths} as built costs more than the limit {search.limit}")
+            _recount(search, widths)
             log_p = log_prob(logits, torch.tensor([indices])).item()
             known = log_prob_valid > -math.inf
             selected.append(Selected(widths, math.exp(min(0.0, log_p - log_prob_valid)) if known else None, how))
         return selected
 
-    def _indices(self, search: "TabNAS", logits: torch.Tensor) -> tuple[list[list[int]], str]:
+    def indices(self, method: Method, logits: Tensor, one_shot_loss: Callable[[Widths], float]) -> tuple[Tensor, str]:
+        """The choice indices (n, L) of what is chosen at logits (L, C), and how it was, in words."""
         if self.rule == "most_probable":
-            found = (search.exact or search.feasibility).most_probable(logits, self.num_selected)
-            return found.tolist(), "most probable feasible"
+            return method.most_probable(logits, self.num_selected), "most probable feasible"
         peak, argmax = logits.softmax(dim=1).max(dim=1)
-        deterministic = bool((peak >= self.deterministic).all())
-        if deterministic and search.cost(search.space.widths(argmax.tolist())) <= search.limit:
-            return [argmax.tolist()], f"every layer's choice has probability {self.deterministic:g} or more"
-        draws = sample(logits, self.num_draws, search.generator).unique(dim=0)
-        costs = search.cost.many(search.space.gather_widths(draws))
-        draws, costs = draws[costs <= search.limit], costs[costs <= search.limit]
-        if len(draws):
-            largest = costs.argsort(descending=True, stable=True)[: self.num_selected]
-            return draws[largest].tolist(), f"largest feasible of {self.num_draws} draws"
-        found = (search.exact or search.feasibility).most_probable(logits, 1)
-        return found.tolist(), f"none of {self.num_draws} draws was feasible: the most probable feasible instead"
+        deterministic = self.rule == "largest" and bool((peak >= self.deterministic).all())
+        if deterministic and method.limits.allow(method.space.widths(argmax.tolist())):
+            return argmax[None], f"every layer's choice has probability {self.deterministic:g} or more"
+        if self.draws == "valid":
+            drawn = method.feasible.sample(logits, self.num_draws)
+        else:
+            drawn = sample(logits, self.num_draws, method.generator)
+        drawn = drawn.unique(dim=0)
+        widths = method.space.gather_widths(drawn)
+        allowed = method.limits.allow_many(widths)
+        drawn, widths = drawn[allowed], widths[allowed]
+        if not len(drawn):
+            how = f"none of {self.num_draws} draws was feasible: the most probable feasible instead"
+            return method.most_probable(logits, 1), how
+        if self.rule == "one_shot":
+            losses = torch.tensor([one_shot_loss(tuple(w)) for w in widths.tolist()])
+            best = losses.argsort(stable=True)[: self.num_selected]
+            return drawn[best], f"smallest one-shot loss of {len(drawn)} distinct among {self.num_draws} draws"
+        largest = method.limits.costs[0].many(widths).argsort(descending=True, stable=True)[: self.num_selected]
+        return drawn[largest], f"largest feasible of {self.num_draws} draws"
 
 
-def _recount(search: "TabNAS", widths: Widths) -> int:
-    """The cost of the network as built, by counting its parameters."""
-    return sum(p.numel() for p in search.supernet.child(widths).parameters())
+def _recount(search: "TabNAS", widths: Widths) -> None:
+    """RuntimeError unless the network as built costs what was counted, and is within the limits."""
+    child = search.supernet.child(widths)
+    for cost in search.limits.costs:
+        built = None
+        if isinstance(cost, ParameterCount):
+            built = cost.fixed + sum(p.numel() for p in child.parameters())
+        elif isinstance(cost, Flops):
+            built = sum(p.numel() for p in child.parameters() if p.dim() == 2)
+        if built not in (None, cost(widths)):
+            raise RuntimeError(f"{widths} as built costs {built} {cost.name}, not {cost(widths)}")
+    if not search.limits.allow(widths):
+        raise RuntimeError(f"{widths} costs {dict(search.limits.amounts(widths))}, which is over a limit")

@@ -1,0 +1,141 @@
+"""What the methods have in common."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tabnas.controller import onehot_mean, sample
+from tabnas.cost import Limits
+from tabnas.errors import UserError, require_number, require_one_of
+from tabnas.feasibility import ChainProgram, Enumeration, Listed, MonteCarlo, Refreshed, Stepwise, exact, stepwise
+from tabnas.reward import MovingAverage
+from tabnas.space import SearchSpace
+
+LARGE_SPACE_SAMPLES = 32_768  # N where exact P(V) is not to be had: the paper's for 160,000 and 3,200,000 architectures
+
+
+class Step(NamedTuple):
+    """What an RL step does to the logits."""
+
+    ascent: Tensor
+    """(..., L, C): the estimated gradient of the expected reward."""
+    applies: Tensor
+    """(...) bool: False where the step is to be skipped."""
+    reward: Tensor
+    """(..., K)."""
+    advantage: Tensor
+    """(..., K)."""
+    log_prob_valid: Tensor | None
+    """(...): log P(V) as it entered the step; None where it did not."""
+
+
+class Method:
+    """A search method: the settings that all have, and the exact program for P(V).
+
+    space, limits: what is searched, within what.
+    generator: of all draws.
+
+    The settings, in conf/search/*.yaml, say what each is. weight_draws: what the weight step's child is drawn from,
+    "p", the controller's distribution (the paper's choice), or "valid", P(y | V).
+    """
+
+    num_children = 1
+    """K, of an RL step."""
+
+    def __init__(
+        self,
+        *,
+        space: SearchSpace,
+        limits: Limits,
+        generator: torch.Generator,
+        name: str,
+        eta: float = 0.02,
+        rl_optimizer: Literal["adam", "sgd"] = "adam",
+        rl_schedule: Literal["constant", "cosine"] = "constant",
+        baseline_decay: float = 0.9,
+        warmup_fraction: float = 0.25,
+        weight_draws: Literal["p", "valid"] = "p",
+        skip_infeasible_weight_updates: bool = False,
+        selection: Mapping[str, Any] | None = None,
+    ) -> None:
+        require_number(
+            "search.eta", eta, low=0, open_low=True, remedy="0.02 is the default, the paper has 0.001 to 0.01"
+        )
+        require_one_of("search.rl_optimizer", rl_optimizer, ("adam", "sgd"))
+        require_one_of("search.rl_schedule", rl_schedule, ("constant", "cosine"))
+        require_number("search.baseline_decay", baseline_decay, low=0, high=0.9999, remedy="the paper has 0.9")
+        require_one_of("search.weight_draws", weight_draws, ("p", "valid"))
+        require_one_of("search.skip_infeasible_weight_updates", skip_infeasible_weight_updates, (True, False))
+        if not isinstance(selection, Mapping | None):
+            raise UserError("search.selection", "must be a mapping", selection, "see conf/search/tabnas.yaml")
+        self.space, self.limits, self.generator, self.name = space, limits, generator, name
+        self.eta, self.rl_optimizer, self.rl_schedule = eta, rl_optimizer, rl_schedule
+        self.warmup_fraction, self.weight_draws = warmup_fraction, weight_draws
+        self.skip_infeasible_weight_updates = skip_infeasible_weight_updates
+        self.selection = dict(selection or {})
+        self.baseline = MovingAverage(baseline_decay)
+        self.program: Enumeration | ChainProgram | None = exact(space, limits.costs, limits.at_most)
+
+    @cached_property
+    def feasible(self) -> Stepwise:
+        """P(V) and draws from P(y | V) at the logits of each step; by chance where no exact program is to be had."""
+        if self.program is not None:
+            return stepwise(self.program, self.generator)
+        return self.monte_carlo(LARGE_SPACE_SAMPLES)
+
+    def monte_carlo(self, num_samples: int, proposal: Literal["p", "uniform"] = "p") -> MonteCarlo:
+        """The paper's estimate of P(V)."""
+        costs, most = self.limits.costs, self.limits.at_most
+        return MonteCarlo(self.space, costs, most, num_samples=num_samples, proposal=proposal, generator=self.generator)
+
+    @torch.no_grad()
+    def log_prob_valid(self, logits: Tensor) -> float:
+        """log P(V) at logits (L, C): exact where that is to be had, else a fresh estimate, -inf at worst."""
+        return (self.program or self.monte_carlo(LARGE_SPACE_SAMPLES)).log_prob(logits).item()
+
+    def most_probable(self, logits: Tensor, k: int) -> Tensor:
+        """The k most probable feasible architectures, or fewer: (k, L) choice indices."""
+        return (self.program or self.monte_carlo(LARGE_SPACE_SAMPLES)).most_probable(logits, k)
+
+    def draw_for_weights(self, logits: Tensor) -> Tensor:
+        """The child of a weight step: (..., 1, L) choice indices."""
+        return self.feasible.sample(logits, 1) if self.weight_draws == "valid" else sample(logits, 1, self.generator)
+
+    def draw(self, logits: Tensor) -> Tensor:
+        """The children of an RL step, independent of the weight step's: (..., K, L) choice indices."""
+        raise NotImplementedError
+
+    def evaluated(self, children: Tensor) -> Tensor:
+        """Which children's quality the step needs: (..., K, L) → (..., K) bool."""
+        return torch.ones(children.shape[:-1], dtype=torch.bool)
+
+    def step(self, logits: Tensor, children: Tensor, quality: Tensor) -> Step:
+        """What the logits (..., L, C) learn from the quality Q (..., K) of the children; takes up the baseline."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed search needs, in plain tensors and numbers; the generator is its owner's to save."""
+        state: dict[str, Any] = {"baseline": [self.baseline.total, self.baseline.weight]}
+        if isinstance(followed := self.__dict__.get("feasible"), Listed | Refreshed):
+            state["feasible"] = followed.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.baseline.total, self.baseline.weight = state["baseline"]
+        if "feasible" in state:
+            assert isinstance(self.feasible, Listed | Refreshed)
+            self.feasible.load_state_dict(state["feasible"])
+
+
+def policy_gradient(children: Tensor, advantage: Tensor, centre: Tensor) -> Tensor:
+    """The mean over children of advantage · (onehot(y) − centre), (..., L, C).
+
+    children (..., K, L), advantage (..., K). With centre = p this is the gradient of stop_grad(advantage)·log P(y),
+    with centre = E[onehot | V] that of stop_grad(advantage)·log P(y | V) (Algorithm 2, line 11).
+    """
+    share = advantage / advantage.shape[-1]
+    return onehot_mean(children, share, centre) - share.sum(dim=-1)[..., None, None] * centre

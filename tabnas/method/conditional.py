@@ -1,0 +1,47 @@
+"""search=tabnas_exact: ours, draws from P(y | V)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tabnas.errors import UserError, require_integer
+from tabnas.method.base import Method, Step, policy_gradient
+from tabnas.reward import leave_one_out
+
+
+class ConditionalDraws(Method):
+    """Draws its children from P(y | V) and ascends advantage · log P(y | V).
+
+    Departures from the paper, which draws one y from P(y) and rejects it where it is infeasible:
+    - no draw is rejected, so every RL step counts. An accepted draw has the same distribution;
+    - num_children (K) children a step, all on the same minibatch. For K ≥ 2 the baseline of each is the mean reward of
+      the others (leave-one-out), which is free of the minibatch's own difficulty and of the past. The advantages then
+      add up to 0, and E[onehot | V], all that P(V) is needed for, drops out of the gradient. For K = 1 the baseline is
+      the paper's moving average.
+    """
+
+    def __init__(self, *, num_children: int = 2, **common: Any) -> None:
+        require_integer("search.num_children", num_children, low=1, high=1000, remedy="2 is the default")
+        super().__init__(**common)
+        if self.program is None:
+            names = [cost.name for cost in self.limits.costs]
+            rule = "must leave exact draws possible, which several limits on a large space do not"
+            raise UserError("limits", rule, names, "give one limit, or search=tabnas")
+        self.num_children = num_children
+
+    def draw(self, logits: Tensor) -> Tensor:
+        return self.feasible.sample(logits, self.num_children)
+
+    def step(self, logits: Tensor, children: Tensor, quality: Tensor) -> Step:
+        log_prob_valid = None
+        if self.num_children > 1:
+            advantage = leave_one_out(quality)
+            ascent = policy_gradient(children, advantage, torch.zeros_like(logits))
+        else:
+            advantage = quality - torch.as_tensor(self.baseline.value)[..., None]
+            log_prob_valid, marginals = self.feasible.log_prob_and_marginals(logits)
+            ascent = policy_gradient(children, advantage, marginals)
+        self.baseline.update(quality.mean(dim=-1))
+        applies = torch.ones(logits.shape[:-2], dtype=torch.bool)
+        return Step(ascent, applies, quality, advantage, log_prob_valid)

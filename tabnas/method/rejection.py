@@ -1,0 +1,60 @@
+"""search=tabnas: the paper's rejection-based reward (Algorithm 2)."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from tabnas.controller import sample
+from tabnas.errors import require_integer, require_one_of
+from tabnas.feasibility import Stepwise
+from tabnas.method.base import Method, Step, policy_gradient
+
+
+class Rejection(Method):
+    """Draws y from P(y), rejects it where it is over a limit, and ascends (Q − Q̄)·log [P(y) / P(V)].
+
+    num_samples: the paper's N, of the Monte-Carlo estimate of P(V); None for exact P(V).
+    proposal: what those samples are drawn from, "p" (the paper's choice) or "uniform".
+    prob_valid: "differentiated", or an ablation (section 4.3): "constant", without a gradient through P(V), which takes
+        the same steps as "omitted", without P(V).
+    """
+
+    def __init__(
+        self,
+        *,
+        num_samples: int | None = None,
+        proposal: Literal["p", "uniform"] = "p",
+        prob_valid: Literal["differentiated", "constant", "omitted"] = "differentiated",
+        **common: Any,
+    ) -> None:
+        if num_samples is not None:
+            remedy = "the paper has 3072 to 5,000,000"
+            require_integer("search.num_samples", num_samples, low=1, high=10_000_000, remedy=remedy)
+        require_one_of("search.proposal", proposal, ("p", "uniform"))
+        require_one_of("search.prob_valid", prob_valid, ("differentiated", "constant", "omitted"))
+        super().__init__(**common)
+        self.prob_valid = prob_valid
+        self.estimator: Stepwise = self.monte_carlo(num_samples, proposal) if num_samples else self.feasible
+
+    def draw(self, logits: Tensor) -> Tensor:
+        return sample(logits, self.num_children, self.generator)
+
+    def evaluated(self, children: Tensor) -> Tensor:
+        """The feasible ones. Departure: an infeasible y is not evaluated, as its objective is 0 whatever its loss."""
+        flat = self.space.gather_widths(children.reshape(-1, self.space.n_layers).cpu())
+        return self.limits.allow_many(flat).view(children.shape[:-1])
+
+    def step(self, logits: Tensor, children: Tensor, quality: Tensor) -> Step:
+        """Departure: skipped where all N samples are infeasible, as J would be infinite (appendix E.3)."""
+        applies = self.evaluated(children).any(dim=-1)
+        centre, log_prob_valid = logits.softmax(dim=-1), None
+        if self.prob_valid != "omitted":
+            log_prob_valid, marginals = self.estimator.log_prob_and_marginals(logits)
+            applies = applies & (log_prob_valid > -torch.inf)
+            if self.prob_valid == "differentiated":
+                centre = marginals
+        advantage = quality - torch.as_tensor(self.baseline.value)[..., None]
+        ascent = policy_gradient(children, advantage, centre)
+        self.baseline.update(quality.mean(dim=-1), applies)
+        return Step(ascent, applies, quality, advantage, log_prob_valid)
