@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 MOST_UNITS = 20_000  # of the largest architecture: ChainProgram has a state for each, times layers and choices
 TIMING_NS = 300_000  # of calls in a row between two looks at the clock, so that neither these nor cold caches count
+BUSY_RAISE = 1.5  # on an idle machine of two cores it was 1.2 at most
 VERSION = 1  # of the file and of the way it was measured
 
 Shape = tuple[int, int, bool]
@@ -51,8 +52,8 @@ class Latency(ChainCost):
     are queued and waited for together, as the layers of a network are.
 
     A measured table is raised to its running maximum over inputs and width, separately for hidden and output layers,
-    so that a wider layer is never cheaper, and then rounded up to multiples of `unit_ns`, the smallest that makes the
-    largest architecture cost at most MOST_UNITS + L + 1 of them. Both err on the dear side.
+    so that a wider layer is never cheaper, and then rounded up to multiples of `unit_ns`: the smallest unit of which
+    the largest architecture costs at most MOST_UNITS, rounding aside (L + 1 more). Both err on the dear side.
 
     timings: of every layer in `shapes(space, n_inputs, n_outputs)`.
 
@@ -81,6 +82,8 @@ class Latency(ChainCost):
         self._costs: dict[Shape, int] = dict(zip(self.timings, raised.tolist(), strict=True))
         self.unit_ns = -(-self(space.largest) // MOST_UNITS)
         rounded = -(-raised // self.unit_ns) * self.unit_ns
+        self.largest_raise = max(self._costs[shape] / timing.median_ns for shape, timing in self.timings.items())
+        """How far the running maximum went: the largest ratio of a raised time to the measured one."""
         self._costs = dict(zip(self.timings, rounded.tolist(), strict=True))
         self._grid.fill_(-1)[at] = rounded
 
@@ -171,7 +174,8 @@ class Latency(ChainCost):
         """What was measured before with this device, torch, threads, batch size and layers, or else now.
 
         Equal numbers in every run; delete the file to measure again. A file that is damaged or of something else is
-        measured again. Where `folder` cannot be written to, a warning is logged.
+        measured again. A warning is logged where `folder` cannot be written to, and for times from a busy machine,
+        where one disturbed layer raises all larger ones (see `largest_raise`).
 
         folder: such as `default_folder()`.
 
@@ -188,27 +192,15 @@ class Latency(ChainCost):
         key = hashlib.sha256(json.dumps([conditions, layers]).encode()).hexdigest()[:16]
         path = folder / f"{key}.json"
         try:
-            content = json.loads(path.read_text())
-            if content != conditions | {"layers": content["layers"]}:
-                raise ValueError("measured under other conditions")
-            timings = {
-                (row["before"], row["width"], row["output"]): Timing(row["median_ns"], row["iqr_ns"])
-                for row in content["layers"]
-            }
-            return cls(space, n_inputs, n_outputs, timings)
-        except FileNotFoundError:
-            pass
+            latency = cls(space, n_inputs, n_outputs, _read(path, conditions))
         except (OSError, LookupError, TypeError, ValueError) as error:
-            log.warning("%s is measured again: %s", path, error)
-        latency = cls.measure(space, n_inputs, n_outputs, batch_size=batch_size, device=device, progress=progress)
-        rows = [
-            {"before": before, "width": width, "output": output} | timing._asdict()
-            for (before, width, output), timing in latency.timings.items()
-        ]
-        try:
-            _write_whole(path, json.dumps(conditions | {"layers": rows}, indent=1))
-        except OSError as error:
-            log.warning("measured latencies are not kept for the next run: %s", error)
+            if path.exists():
+                log.warning("%s is measured again: %s", path, error)
+            latency = cls.measure(space, n_inputs, n_outputs, batch_size=batch_size, device=device, progress=progress)
+            _write(path, conditions, latency.timings)
+        if latency.largest_raise > BUSY_RAISE:
+            busy = "%s: a time was raised %.1f-fold for layers not to fall; delete the file, measure on an idle machine"
+            log.warning(busy, path, latency.largest_raise)
         return latency
 
 
@@ -300,15 +292,33 @@ def _not_measured(before: int, width: int, output: bool) -> ValueError:
     return ValueError(f"the latency of {_described(before, width, output)} was not measured")
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Temporary file of a name of its own (a sweep's runs share the folder), flush, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".partial", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+def _read(path: Path, conditions: dict[str, Any]) -> dict[Shape, Timing]:
+    """OSError, LookupError, TypeError or ValueError if the file is not there, damaged or of other conditions."""
+    content = json.loads(path.read_text())
+    if content != conditions | {"layers": content["layers"]}:
+        raise ValueError("it is of other conditions")
+    return {
+        (row["before"], row["width"], row["output"]): Timing(row["median_ns"], row["iqr_ns"])
+        for row in content["layers"]
+    }
+
+
+def _write(path: Path, conditions: dict[str, Any], timings: Mapping[Shape, Timing]) -> None:
+    """Whole or not at all: a temporary file of a name of its own (a sweep's runs share the folder), flush, rename."""
+    rows = [
+        {"before": before, "width": width, "output": output} | timing._asdict()
+        for (before, width, output), timing in timings.items()
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".partial", delete=False) as file:
+            try:
+                json.dump(conditions | {"layers": rows}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        log.warning("measured latencies are not kept for the next run: %s", error)

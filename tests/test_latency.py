@@ -139,6 +139,13 @@ def test_tables_must_be_whole_and_positive(timings):
             Latency(SPACE, N_INPUTS, N_OUTPUTS, timings | {(4, 8, False): bad})
 
 
+def test_largest_raise_is_the_largest():
+    timings = {shape: Timing(shape[0] * shape[1], 0) for shape in LAYERS}
+    assert Latency(SPACE, N_INPUTS, N_OUTPUTS, timings).largest_raise == 1
+    timings |= {(4, 4, False): Timing(80, 0)}  # 5 · 4 is raised fourfold
+    assert Latency(SPACE, N_INPUTS, N_OUTPUTS, timings).largest_raise == 4
+
+
 def test_relative_spread_is_the_middle_one():
     timings = {shape: Timing(100, 10 + i) for i, shape in enumerate(LAYERS)}
     middle = (10 + (len(LAYERS) - 1) / 2) / 100
@@ -355,6 +362,15 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path, measured, caplog)
     (tmp_path / "file").write_text("")
     assert cached(tmp_path / "file" / "folder")(SPACE.smallest) > 0
     assert "not kept" in caplog.text
+
+
+def test_times_of_a_busy_machine_are_told_of_in_every_run(tmp_path, monkeypatch, caplog):
+    timings = dict.fromkeys(LAYERS, Timing(100, 0)) | {(4, 4, False): Timing(151, 0)}
+    busy = Latency(SPACE, N_INPUTS, N_OUTPUTS, timings)
+    monkeypatch.setattr(Latency, "measure", lambda *args, **kwargs: busy)
+    cached(tmp_path)
+    cached(tmp_path)
+    assert caplog.text.count("raised 1.5-fold") == 2
 
 
 def test_the_cache_measures_for_itself(tmp_path):

@@ -12,11 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 import tabnas.bench
+from tabnas.bench.feasibility import feasibility
 from tabnas.bench.line import Line
 from tabnas.bench.overhead import overhead
 from tabnas.bench.search_ratio import search_ratio
 
-BENCHES: dict[str, Callable[[Path], Iterator[Line]]] = {"overhead": overhead, "search_ratio": search_ratio}
+BENCHES: dict[str, Callable[[Path], Iterator[Line]]] = {
+    "feasibility": feasibility,
+    "overhead": overhead,
+    "search_ratio": search_ratio,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show(lines: list[Line]) -> None:
     table = Table()
-    for heading in ("bench", "case", "value", "unit", "at most", ""):
-        table.add_column(heading, justify="right" if heading in ("value", "at most") else "left")
+    for heading in ("bench", "case", "value", "unit", "wanted", ""):
+        table.add_column(heading, justify="right" if heading in ("value", "wanted") else "left")
     for line in lines:
         verdict = {True: "ok", False: "missed", None: ""}[line.ok]
         target = "" if line.target is None else f"{line.target:g}"

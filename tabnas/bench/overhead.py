@@ -57,10 +57,10 @@ def plain_loop(search: TabNAS, data: TableDataModule, n_steps: int) -> float:
                         inputs = search.encoder(valid.numerical, valid.categorical)
                         reward = 1.0 - log_loss(search.supernet(inputs, widths), valid.target)
                     _, marginals = method.estimator.log_prob_and_marginals(logits)
-                    advantage = torch.as_tensor(reward - method.baseline.value)
+                    advantage = reward - method.baseline.value
                     controller.logits.grad = -policy_gradient(y, advantage[None], marginals)
                     logits_optimizer.step(child=Child([None], [controller.logits]))
-                    method.baseline.update(reward)
+                    method.baseline.update(reward.item())
                 step += 1
                 search.step = step
 

@@ -23,7 +23,7 @@ def search_ratio(folder: Path) -> Iterator[Line]:
         ratios, alone_seconds = [], []
         parts: dict[str, list[float]] = defaultdict(list)
         for _ in range(ROUNDS):
-            uniform = {"warmup_fraction": 0.0, "eta": 1e-9}  # the logits stay where they start
+            uniform: dict[str, Any] = {"warmup_fraction": 0.0, "eta": 1e-9}  # the logits stay where they start
             timer, alone = BlockTimer(), BlockTimer()
             setting.fit_search(setting.search(**uniform), timer, epochs=WHOLE_SEARCH_EPOCHS)
             setting.fit_alone(widths, alone)
@@ -37,6 +37,7 @@ def search_ratio(folder: Path) -> Iterator[Line]:
                 parts[part].append(seconds / timed.steps / alone.per_step())
         name = f"{case.name}, uniform logits"
         unit = f"x stand-alone {hyphenated(widths)}"
+        assert case.target is not None
         yield Line.at_most("search_ratio", name, statistics.median(ratios), unit, case.target)
         for part, shares in parts.items():
             yield Line("search_ratio", f"{name}: {part}", round(statistics.median(shares), 3), unit)

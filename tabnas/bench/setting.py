@@ -1,7 +1,7 @@
 """The data sets' shapes that are timed, and searches and stand-alone trainings on them, as a run does them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,9 @@ class Case:
     batch_size: int
     n_layers: int
     limit: int
-    target: float
+    target: float | None = None
+    """Of search_ratio for the paper's search."""
+    widths: Sequence[int] = PAPER_WIDTHS
 
     def setting(self, folder: Path) -> "Setting":
         return Setting(self, folder)
@@ -53,7 +55,7 @@ class Setting:
     def __init__(self, case: Case, folder: Path) -> None:
         self.case, self.folder = case, folder
         self.table = case.table()
-        self.space = SearchSpace([PAPER_WIDTHS] * case.n_layers)
+        self.space = SearchSpace([case.widths] * case.n_layers)
         self.data = TableDataModule(
             self.table,
             batch_size=case.batch_size,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csc_array
 from torch import Tensor
 
 from tabnas.cost import Cost, Limits
@@ -67,6 +68,7 @@ class _Pool:
         self._architectures = architectures
         offsets = np.arange(self.space.n_layers) * self.space.mask.shape[1]
         self._flat = np.ascontiguousarray(architectures.numpy().T + offsets[:, None])  # (L, M) into a flat (L, C)
+        self._onehots: csc_array | None = None
 
     def _moved(self, logits: Tensor) -> bool:
         """Whether these are other logits than the last; they are then the present ones."""
@@ -85,9 +87,12 @@ class _Pool:
 
     def _onehot_sum(self, weights: Array) -> Array:
         """Σ_k weights_k · onehot(y_k): weights (M,) → (L, C)."""
-        layers, choices = self.space.mask.shape
-        flat: Array = np.bincount(self._flat.ravel(), np.tile(weights, layers), layers * choices).astype(np.float64)
-        return flat.reshape(layers, choices)
+        if self._onehots is None:
+            ends = np.arange(len(weights) + 1) * self.space.n_layers
+            entries = (np.ones(self._flat.size), self._flat.T.ravel(), ends)
+            self._onehots = csc_array(entries, shape=(self.space.mask.numel(), len(weights)))
+        total: Array = (self._onehots @ weights).reshape(self.space.mask.shape)
+        return total
 
 
 class Listed(_Pool):
@@ -141,7 +146,8 @@ class Refreshed(_Pool):
       onehot(y) − E[onehot | V] for a draw y: 0 at r, and growing as the logits move away.
     - log P(V) is the exact one at r plus log E[w], the first order of which, Σ E_r[onehot]·log(p / p_r), is exact.
 
-    The program is run anew when `error` exceeds max_error, and when the pool is used up.
+    The program is run anew when `error` exceeds max_error, and when the pool is used up. Where only draws are asked
+    for, the weights of the whole pool are not worked out.
     """
 
     def __init__(
@@ -154,21 +160,22 @@ class Refreshed(_Pool):
     ) -> None:
         super().__init__(program.space, generator)
         self.program, self.pool_size, self.max_error = program, pool_size, max_error
-        self.error = self.largest_error = 0.0
+        self.error = self.largest_error = 0.0  # of the last marginals, and of all so far
         self.steps = self.refreshes = 0  # different logits seen, and runs of the program
         self._used = 0  # draws of the pool considered so far
 
     def log_prob_and_marginals(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """log P(V), scalar, and P(y_i = j | V), (L, C), at logits (L, C)."""
         self._move(logits)
+        self._weigh()
+        if not self.error <= self.max_error:
+            self._refresh()
+            self._weigh()
         self.largest_error = max(self.largest_error, self.error)
         marginals = self._marginals + self._onehot_sum(self._excess / self.pool_size)
-        ratio = (
-            1.0
-            + (self._marginals * self._change).sum()
-            + (self._weights - 1.0 - self._log_weights).sum() / self.pool_size
-        )
-        log_prob_valid = min(0.0, self._log_prob_valid + math.log(ratio))
+        first_order = (self._marginals * self._change).sum()
+        rest = (self._weights - 1.0 - self._log_weights).sum() / self.pool_size
+        log_prob_valid = min(0.0, self._log_prob_valid + math.log1p(first_order + rest))
         return logits.new_tensor(log_prob_valid), torch.from_numpy(marginals.clip(0.0)).to(logits)
 
     def sample(self, logits: Tensor, n: int) -> Tensor:
@@ -178,44 +185,50 @@ class Refreshed(_Pool):
         while len(found) < n:
             if self._used == self.pool_size:
                 self._refresh()
-            some = slice(self._used, self._used + 16 * n)
-            accepted = np.flatnonzero(self._log_uniforms[some] < self._log_weights[some] - self._log_bound)
+            some = slice(self._used, min(self._used + 16 * n, self.pool_size))
+            log_weights = self._change.take(self._flat[:, some]).sum(axis=0)
+            accepted = np.flatnonzero(self._log_uniforms[some] < log_weights - self._log_bound)
             accepted = accepted[: n - len(found)] + self._used
             found.extend(self._architectures[torch.from_numpy(accepted)])
-            self._used = int(accepted[-1]) + 1 if len(found) == n else min(some.stop, self.pool_size)
+            self._used = int(accepted[-1]) + 1 if len(found) == n else some.stop
         return torch.stack(found)
 
     def _move(self, logits: Tensor) -> None:
-        """Weigh the pool for the logits of this step, or run the program there."""
         if self._moved(logits):
             self.steps += 1
-            if self.steps > 1:
-                self._weigh()
-            if self.steps == 1 or not self.error <= self.max_error:
+            if self.steps == 1:
                 self._refresh()
+            else:
+                self._compare()
 
     def _refresh(self) -> None:
+        """Run the program at the logits of this step."""
         self.refreshes += 1
         assert self._present is not None
-        self._anchor = self._present
-        solution = self.program.solve(torch.from_numpy(self._anchor))
+        solution = self.program.solve(torch.from_numpy(self._present))
         pool = solution.sample(self.pool_size, generator=self.generator)
         self._log_uniforms = torch.rand(self.pool_size, generator=self.generator, dtype=torch.float64).log().numpy()
         self._used = 0
-        self._take(solution, pool)
-        self._weigh()
+        self._take(self._present, solution, pool)
+        self._compare()
 
-    def _take(self, solution: Solution | ListedSolution, pool: Tensor) -> None:
+    def _take(self, anchor: Array, solution: Solution | ListedSolution, pool: Tensor) -> None:
+        self._anchor, self._anchor_log_p, self._solution = anchor, self._log_p(), solution
         self._hold(pool)
-        self._log_prob_valid, self._marginals = solution.log_prob, solution.marginals().numpy()
-        self._anchor_log_p = self._log_p()
-        squares = self._marginals**2
-        distances = (1.0 - 2.0 * self._marginals.take(self._flat)).sum(axis=0) + squares.sum()  # ‖onehot(y) − E‖²
-        self._distances = distances / max((self._marginals - squares).sum(), np.finfo(np.float64).tiny)
+        self._weighable = False
 
-    def _weigh(self) -> None:
+    def _compare(self) -> None:
         self._change = self._log_p() - self._anchor_log_p
         self._log_bound = self._change.max(axis=1).sum()
+
+    def _weigh(self) -> None:
+        """w over the whole pool, and the error that results."""
+        if not self._weighable:
+            self._log_prob_valid, self._marginals = self._solution.log_prob, self._solution.marginals().numpy()
+            squares = self._marginals**2
+            distances = (1.0 - 2.0 * self._marginals.take(self._flat)).sum(axis=0) + squares.sum()  # ‖onehot(y) − E‖²
+            self._distances = distances / max((self._marginals - squares).sum(), np.finfo(np.float64).tiny)
+            self._weighable = True
         self._log_weights = self._change.take(self._flat).sum(axis=0)
         self._weights = np.exp(self._log_weights)
         self._excess = self._weights * (self.pool_size / self._weights.sum()) - 1.0
@@ -235,8 +248,8 @@ class Refreshed(_Pool):
         self.largest_error, self.steps, self.refreshes = state["largest_error"], state["steps"], state["refreshes"]
         self._present = None
         if "pool" in state:
-            self._anchor, self._log_uniforms = state["anchor"].numpy(), state["log_uniforms"].numpy()
-            self._present, self._used = self._anchor, state["used"]
-            self._take(self.program.solve(state["anchor"]), state["pool"])
+            self._log_uniforms, self._used = state["log_uniforms"].numpy(), state["used"]
+            self._present = state["anchor"].numpy()
+            self._take(self._present, self.program.solve(state["anchor"]), state["pool"])
             self._present = state["present"].numpy()
-            self._weigh()
+            self._compare()

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from tabnas.controller import onehot_mean, sample
+from tabnas.controller import sample
 from tabnas.cost import Limits
 from tabnas.errors import UserError, require_number, require_one_of
 from tabnas.feasibility import ChainProgram, Enumeration, Listed, MonteCarlo, Refreshed, Stepwise, exact, stepwise
@@ -112,9 +112,22 @@ class Method:
         """Which children's quality the step needs: (..., K, L) → (..., K) bool."""
         return torch.ones(children.shape[:-1], dtype=torch.bool)
 
-    def step(self, logits: Tensor, children: Tensor, quality: Tensor) -> Step:
-        """What the logits (..., L, C) learn from the quality Q (..., K) of the children; takes up the baseline."""
+    def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
+        """What the logits (..., L, C) learn from the quality Q (..., K) of the children, and the baseline with them.
+
+        evaluated: as by the method of that name; the quality of others is not looked at.
+        """
         raise NotImplementedError
+
+    def _advantage(self, reward: Tensor, applies: Tensor) -> Tensor:
+        """Reward (..., K) less the moving average, which then takes up the mean reward where `applies` (...)."""
+        if reward.dim() == 1:  # a single run: faster in floats
+            advantage = reward - float(self.baseline.value)
+            self.baseline.update(float(reward.mean()), float(applies))
+        else:
+            advantage = reward - torch.as_tensor(self.baseline.value)[..., None]
+            self.baseline.update(reward.mean(dim=-1), applies)
+        return advantage
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed search needs, in plain tensors and numbers; the generator is its owner's to save."""
@@ -138,4 +151,6 @@ def policy_gradient(children: Tensor, advantage: Tensor, centre: Tensor) -> Tens
     with centre = E[onehot | V] that of stop_grad(advantage)·log P(y | V) (Algorithm 2, line 11).
     """
     share = advantage / advantage.shape[-1]
-    return onehot_mean(children, share, centre) - share.sum(dim=-1)[..., None, None] * centre
+    index = children.transpose(-1, -2)  # (..., L, K)
+    ascent = centre * -share.sum(dim=-1)[..., None, None]
+    return ascent.scatter_add_(-1, index, share.unsqueeze(-2).expand_as(index))

@@ -33,15 +33,12 @@ class ConditionalDraws(Method):
     def draw(self, logits: Tensor) -> Tensor:
         return self.feasible.sample(logits, self.num_children)
 
-    def step(self, logits: Tensor, children: Tensor, quality: Tensor) -> Step:
-        log_prob_valid = None
+    def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
+        log_prob_valid, centre = None, torch.zeros_like(logits)
+        applies = torch.ones(logits.shape[:-2], dtype=torch.bool)
         if self.num_children > 1:
             advantage = leave_one_out(quality)
-            ascent = policy_gradient(children, advantage, torch.zeros_like(logits))
         else:
-            advantage = quality - torch.as_tensor(self.baseline.value)[..., None]
-            log_prob_valid, marginals = self.feasible.log_prob_and_marginals(logits)
-            ascent = policy_gradient(children, advantage, marginals)
-        self.baseline.update(quality.mean(dim=-1))
-        applies = torch.ones(logits.shape[:-2], dtype=torch.bool)
-        return Step(ascent, applies, quality, advantage, log_prob_valid)
+            advantage = self._advantage(quality, applies)
+            log_prob_valid, centre = self.feasible.log_prob_and_marginals(logits)
+        return Step(policy_gradient(children, advantage, centre), applies, quality, advantage, log_prob_valid)

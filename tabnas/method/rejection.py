@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tabnas.controller import sample
 from tabnas.errors import require_integer, require_one_of
-from tabnas.feasibility import Stepwise
+from tabnas.feasibility import MonteCarlo, Stepwise
 from tabnas.method.base import Method, Step, policy_gradient
 
 
@@ -42,19 +42,19 @@ class Rejection(Method):
 
     def evaluated(self, children: Tensor) -> Tensor:
         """The feasible ones. Departure: an infeasible y is not evaluated, as its objective is 0 whatever its loss."""
-        flat = self.space.gather_widths(children.reshape(-1, self.space.n_layers).cpu())
+        if children.dim() == 2:  # a single run: faster one by one
+            return torch.tensor([self.limits.allow(self.space.widths(child)) for child in children.tolist()])
+        flat = self.space.gather_widths(children.reshape(-1, self.space.n_layers))
         return self.limits.allow_many(flat).view(children.shape[:-1])
 
-    def step(self, logits: Tensor, children: Tensor, quality: Tensor) -> Step:
+    def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
         """Departure: skipped where all N samples are infeasible, as J would be infinite (appendix E.3)."""
-        applies = self.evaluated(children).any(dim=-1)
-        centre, log_prob_valid = logits.softmax(dim=-1), None
+        applies = evaluated.any(dim=-1)
+        log_prob_valid, marginals = None, None
         if self.prob_valid != "omitted":
             log_prob_valid, marginals = self.estimator.log_prob_and_marginals(logits)
-            applies = applies & (log_prob_valid > -torch.inf)
-            if self.prob_valid == "differentiated":
-                centre = marginals
-        advantage = quality - torch.as_tensor(self.baseline.value)[..., None]
-        ascent = policy_gradient(children, advantage, centre)
-        self.baseline.update(quality.mean(dim=-1), applies)
-        return Step(ascent, applies, quality, advantage, log_prob_valid)
+            if isinstance(self.estimator, MonteCarlo):
+                applies = applies & (log_prob_valid > -torch.inf)
+        centre = marginals if marginals is not None and self.prob_valid == "differentiated" else logits.softmax(dim=-1)
+        advantage = self._advantage(quality, applies)
+        return Step(policy_gradient(children, advantage, centre), applies, quality, advantage, log_prob_valid)

@@ -39,14 +39,13 @@ class RewardShaping(Method):
     def draw(self, logits: Tensor) -> Tensor:
         return sample(logits, self.num_children, self.generator)
 
-    def step(self, logits: Tensor, children: Tensor, quality: Tensor) -> Step:
+    def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
         reward = quality
         if self.reward != "quality":
             reward = getattr(rewards, self.reward)(quality, self._cost_ratio(children), self.beta)
-        advantage = reward - torch.as_tensor(self.baseline.value)[..., None]
-        ascent = policy_gradient(children, advantage, logits.softmax(dim=-1))
-        self.baseline.update(reward.mean(dim=-1))
         applies = torch.ones(logits.shape[:-2], dtype=torch.bool)
+        advantage = self._advantage(reward, applies)
+        ascent = policy_gradient(children, advantage, logits.softmax(dim=-1))
         return Step(ascent, applies, reward, advantage, None)
 
     def _cost_ratio(self, children: Tensor) -> Tensor:

@@ -171,17 +171,18 @@ class TabNAS(LightningModule):
 
         children: (K, L) choice indices.
         """
-        evaluated = self.method.evaluated(children).tolist()
-        if not any(evaluated):
+        evaluated = self.method.evaluated(children)
+        wanted = evaluated.tolist()
+        if not any(wanted):
             self.counts["skipped_infeasible"] += 1
             return None
         inputs = self._inputs(rows)
         rewards = [
-            self._quality(inputs, rows.target, self.space.widths(child)) if wanted else torch.zeros(())
-            for child, wanted in zip(children.tolist(), evaluated, strict=True)
+            self._quality(inputs, rows.target, self.space.widths(child)) if is_wanted else torch.zeros(())
+            for child, is_wanted in zip(children.tolist(), wanted, strict=True)
         ]
-        self.counts["children_evaluated"] += sum(evaluated)
-        step = self.method.step(self._logits(), children, torch.stack(rewards).cpu())
+        self.counts["children_evaluated"] += sum(wanted)
+        step = self.method.step(self._logits(), children, torch.stack(rewards).cpu(), evaluated)
         if not step.applies:
             self.counts["skipped_no_sample"] += 1
             return None

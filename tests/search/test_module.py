@@ -26,7 +26,7 @@ def test_equals_a_plain_loop_bit_for_bit(new_search, tmp_path):
     plain_loop(plain.search, plain.data, search.total_steps)
     assert search.counts["rl_updates"] > 0
     assert same_state(search, plain.search)
-    assert search.baseline == plain.search.baseline
+    assert search.method.baseline == plain.search.method.baseline
 
 
 def test_the_size_of_a_block_changes_nothing(new_search, tmp_path):
