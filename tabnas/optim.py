@@ -2,7 +2,7 @@
 
 "Only the weights in the child network are updated" (section 3.1). A child's weights are leading slices of the
 SuperNet's, and its optimizer state the same slices of the SuperNet's state. `gather` hands out those slices as leaf
-tensors, copied where they are not contiguous; `step` runs torch's own fused update on them and writes the copies back.
+tensors, copied where they are not contiguous; `update` runs torch's own fused update on them and writes the copies back.
 Outside the child neither weights nor moments change: no decay, no drift on stale momentum.
 
 Departure: Adam's bias correction counts the optimizer's steps, not the steps of each weight, as torch.optim.SparseAdam
@@ -64,20 +64,19 @@ class ChildOptimizer(torch.optim.Optimizer):
         ]
         return Child(regions, leaves)
 
+    def step(self, closure: Any = None) -> None:
+        raise TypeError("a child is updated by update(child), which torch's hooks around step do not slow down")
+
     @torch.no_grad()
-    def step(self, closure: Any = None, *, child: Child) -> Any:  # type: ignore[override]
-        """One update of the child's slices from the gradients of its leaves, which are then cleared."""
-        result = None
-        if closure is not None:
-            with torch.enable_grad():
-                result = closure()
+    def update(self, child: Child) -> None:
+        """One step on the child's slices from the gradients of its leaves, which are then cleared."""
         slices: dict[str, list[Tensor]] = {name: [] for name in self.state_names}
         copies: list[Tensor] = []
         originals: list[Tensor] = []
         values, gradients, steps = [], [], []
         for p, region, leaf in zip(self.parameters, child.regions, child.leaves, strict=True):
             if leaf.grad is None:
-                raise RuntimeError("step needs a gradient for every leaf of the child; run backward first")
+                raise RuntimeError("update needs a gradient for every leaf of the child; run backward first")
             values.append(leaf)
             gradients.append(leaf.grad)
             leaf.grad = None
@@ -97,7 +96,6 @@ class ChildOptimizer(torch.optim.Optimizer):
         self._update(values, gradients, slices, steps)
         if copies:
             torch._foreach_copy_(originals, copies)
-        return result
 
     def _update(
         self, values: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], steps: list[Tensor]

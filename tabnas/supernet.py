@@ -4,8 +4,8 @@ May import space and network. Shapes: B rows, L hidden layers.
 """
 
 import itertools
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -41,8 +41,25 @@ class SuperNet(nn.Module):
         """
         if mode == "mask":
             return self._masked(x, widths)
-        widths = [int(w) for w in widths]
-        return feedforward(x, [p[region] for p, region in zip(self.parameters(), self.regions(widths), strict=True)])
+        return feedforward(x, self._sliced([int(w) for w in widths]))
+
+    def several(self, x: Tensor, children: Sequence[Sequence[int]]) -> list[Tensor]:
+        """The logits of each of several children on the same rows: x (B, n_inputs) → one (B, n_outputs) a child.
+
+        The first layer, the largest where there are many inputs, is computed once, for the widest of them.
+        """
+        sliced = [self._sliced(widths) for widths in children]
+        weight, bias = max((own[:2] for own in sliced), key=lambda pair: len(pair[1]))
+        first = F.linear(x, weight, bias)
+        return [feedforward(activated(first[:, : len(own[1])]), own[2:]) for own in sliced]
+
+    def _sliced(self, widths: Sequence[int]) -> list[Tensor]:
+        """The child's weights and biases, as views."""
+        layers = cast(Iterable[nn.Linear], self.layers)
+        parameters = (
+            p for layer in layers for p in (layer.weight, layer.bias)
+        )  # parameters() takes three times as long
+        return [p[region] for p, region in zip(parameters, self.regions(widths), strict=True)]
 
     def regions(self, widths: Sequence[int]) -> list[Region]:
         """The child's part of each parameter, in the order of `parameters()`: weight, bias, weight, bias, …"""
@@ -78,6 +95,10 @@ def feedforward(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Network's computation on given tensors, weight and bias of each layer in turn: x (B, n_inputs) → logits."""
     pairs = list(zip(parameters[::2], parameters[1::2], strict=True))
     for weight, bias in pairs[:-1]:
-        x = F.linear(x, weight, bias)
-        x = F.relu(F.layer_norm(x, x.shape[1:], eps=LAYER_NORM_EPS))
+        x = activated(F.linear(x, weight, bias))
     return F.linear(x, *pairs[-1])
+
+
+def activated(x: Tensor) -> Tensor:
+    """Layer normalisation over a hidden layer's units, then ReLU: x (B, width)."""
+    return torch.relu_(torch.layer_norm(x, x.shape[1:], eps=LAYER_NORM_EPS))

@@ -58,9 +58,10 @@ def padded_logits(space: SearchSpace, seed: int, spread: float = 1.5) -> Tensor:
 @st.composite
 def problems(draw) -> tuple[SearchSpace, tuple[Cost, ...], tuple[int, ...], Tensor]:
     """A space of 1 to 4 layers of unequal length, costs, limits from the smallest cost to the largest, and logits."""
-    layer = st.lists(st.integers(1, 40), min_size=1, max_size=5, unique=True)
-    space = SearchSpace(draw(st.lists(layer, min_size=1, max_size=4)))
     costs = COSTS[draw(st.sampled_from(sorted(COSTS)))]
+    widths = st.integers(1, 40 if len(costs) == 1 else 11)  # the states of a program for two limits are many
+    layer = st.lists(widths, min_size=1, max_size=5, unique=True)
+    space = SearchSpace(draw(st.lists(layer, min_size=1, max_size=4)))
     limits = tuple(draw(st.integers(cost(space.smallest), cost(space.largest))) for cost in costs)
     return space, costs, limits, padded_logits(space, draw(st.integers(0, 1000)), draw(st.sampled_from([0.0, 1.5, 6.0])))
 

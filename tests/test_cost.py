@@ -1,12 +1,17 @@
-"""The paper's 66 parameter counts (its text, Tables 3 and 4, appendices B and C), and the count on a built network."""
+"""The paper's 66 parameter counts (its text, Tables 3 and 4, appendices B and C), and counts on built networks."""
+
+import itertools
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
-from tabnas.cost import ParameterCount
+from tabnas.cost import Flops, Limits, ParameterCount
+from tabnas.encoder import Encoder
 from tabnas.network import Network
+from tabnas.space import SearchSpace
 
 GOLDEN = {
     ("criteo", 1027, 1): """
@@ -49,12 +54,88 @@ def test_equals_the_papers_count(n_inputs, n_outputs, widths, count):
     assert cost.many(torch.tensor([widths])).tolist() == [count]
 
 
-@given(
+sizes = given(
     n_inputs=st.integers(1, 50),
     n_outputs=st.integers(1, 20),
     widths=st.lists(st.integers(1, 40), min_size=1, max_size=5),
 )
-def test_equals_the_count_on_the_built_network(n_inputs, n_outputs, widths):
+
+
+@sizes
+def test_parameters_are_those_of_the_built_network(n_inputs, n_outputs, widths):
     built = sum(p.numel() for p in Network(n_inputs, widths, n_outputs).parameters())
     assert ParameterCount(n_inputs, n_outputs)(widths) == built
     assert ParameterCount(n_inputs, n_outputs).many(torch.tensor([widths])).tolist() == [built]
+
+
+@sizes
+def test_embeddings_are_counted_if_given(n_inputs, n_outputs, widths):
+    encoder = Encoder(2, (3, 4, 5), 6)
+    embedding = sum(p.numel() for p in encoder.parameters())
+    assert embedding == (3 + 4 + 5) * 6
+    network = Network(encoder.n_inputs, widths, n_outputs)
+    whole = embedding + sum(p.numel() for p in network.parameters())
+    cost = ParameterCount(encoder.n_inputs, n_outputs, n_embedding_params=embedding)
+    assert cost(widths) == whole
+    assert cost.many(torch.tensor([widths])).tolist() == [whole]
+    assert ParameterCount(encoder.n_inputs, n_outputs)(widths) == whole - embedding
+
+
+@sizes
+def test_flops_are_those_torch_counts(n_inputs, n_outputs, widths):
+    """torch counts a multiplication and an addition as two."""
+    network = Network(n_inputs, widths, n_outputs)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, n_inputs))
+    flops = Flops(n_inputs, n_outputs)
+    assert 2 * flops(widths) == counter.get_total_flops()
+    assert flops.many(torch.tensor([widths])).tolist() == [flops(widths)]
+
+
+@pytest.mark.parametrize("cost", [ParameterCount(3, 2), Flops(3, 2), ParameterCount(3, 2, n_embedding_params=17)])
+@pytest.mark.parametrize("choices", [[[4, 2]], [[7, 2, 3], [5], [4, 9]]])
+def test_terms_add_up_to_the_cost(cost, choices):
+    space = SearchSpace(choices)
+    terms = cost.terms(space)
+    n = (1, *space.n_choices, 1)
+    assert [tuple(term.shape) for term in terms] == list(itertools.pairwise(n))
+    for widths in space:
+        ends = (0, *space.indices(widths), 0)
+        total = sum(int(term[pair]) for term, pair in zip(terms, itertools.pairwise(ends), strict=True))
+        assert total + cost.fixed == cost(widths)
+
+
+@pytest.mark.parametrize("cost", [ParameterCount(3, 2), Flops(3, 2)])
+def test_wider_is_never_cheaper(cost):
+    everything = list(itertools.product((1, 2, 5), (1, 3), (2, 4)))
+    for a, b in itertools.product(everything, everything):
+        if all(x <= y for x, y in zip(a, b, strict=True)):
+            assert cost(a) <= cost(b)
+
+
+def test_limits_must_all_hold():
+    params, flops = ParameterCount(2, 1), Flops(2, 1)
+    limits = Limits((params, flops), (25, 16))
+    everything = list(itertools.product((2, 3, 4), (2, 3, 4)))
+    by_hand = [params(w) <= 25 and flops(w) <= 16 for w in everything]
+    assert [limits.allow(w) for w in everything] == by_hand
+    assert limits.allow_many(torch.tensor(everything)).tolist() == by_hand
+    assert [w for w, within in zip(everything, by_hand, strict=True) if within] == [(2, 2), (2, 3), (2, 4), (3, 2)]
+    one = Limits(params, 25)
+    assert (one.costs, one.at_most) == ((params,), (25,))
+    assert one.allow_many(torch.tensor(everything)).tolist() == [params(w) <= 25 for w in everything]
+
+
+def test_amounts_are_in_the_unit_of_their_names():
+    class Nanoseconds(Flops):
+        name, scale = "latency_us", 1000
+
+    amounts = Limits((ParameterCount(2, 1), Nanoseconds(2, 1)), (25, 16)).amounts((4, 2))
+    assert amounts == {"params": 25, "latency_us": 0.018}
+    assert isinstance(amounts["params"], int)
+
+
+@pytest.mark.parametrize(("costs", "at_most"), [([], []), ([Flops(2, 1)], []), (Flops(2, 1), (1, 2))])
+def test_limits_are_one_for_each_cost(costs, at_most):
+    with pytest.raises(ValueError, match="one limit for each cost"):
+        Limits(costs, at_most)

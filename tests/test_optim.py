@@ -20,7 +20,7 @@ def children_step(supernet, optimizer, widths, x):
     for leaf, p, region in zip(child.leaves, supernet.parameters(), supernet.regions(widths), strict=True):
         assert torch.equal(leaf, p[region])
     feedforward(x, child.leaves).square().mean().backward()
-    optimizer.step(child=child)
+    optimizer.update(child)
 
 
 @pytest.mark.parametrize("optimizer", SETTINGS)
@@ -75,7 +75,7 @@ def test_whole_parameters_are_torchs_optimizer_bit_for_bit(optimizer):
         x = torch.randn(4, 5)
         child = ours.gather([None, None])
         net(x).square().sum().backward()
-        ours.step(child=child)
+        ours.update(child)
         theirs.zero_grad()
         twin(x).square().sum().backward()
         theirs.step()
@@ -102,7 +102,7 @@ def test_a_step_without_gradients_is_refused():
     net = torch.nn.Linear(2, 2)
     optimizer = Adam(lr=0.01).child(list(net.parameters()))
     with pytest.raises(RuntimeError, match="gradient"):
-        optimizer.step(child=optimizer.gather([None, None]))
+        optimizer.update(optimizer.gather([None, None]))
 
 
 def test_schedules():

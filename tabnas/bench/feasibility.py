@@ -77,7 +77,7 @@ class Walk:
             step = self.method.step(logits, children, quality, evaluated)
             if step.applies:
                 self.logits.grad = -step.ascent
-                self.optimizer.step(child=Child([None], [self.logits]))
+                self.optimizer.update(Child([None], [self.logits]))
             spent += time.perf_counter() - after + before - started
             done += 1
         return spent / done

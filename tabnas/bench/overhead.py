@@ -50,7 +50,7 @@ def plain_loop(search: TabNAS, data: TableDataModule, n_steps: int) -> float:
                 child = weight_optimizer.gather([*[None] * n_encoder, *regions])
                 inputs = search.encoder(train.numerical, train.categorical)
                 log_loss(feedforward(inputs, child.leaves[n_encoder:]), train.target).backward()
-                weight_optimizer.step(child=child)
+                weight_optimizer.update(child)
                 widths = space.widths(y[0].tolist())
                 if search.limits.allow(widths):
                     with torch.no_grad():
@@ -59,7 +59,7 @@ def plain_loop(search: TabNAS, data: TableDataModule, n_steps: int) -> float:
                     _, marginals = method.estimator.log_prob_and_marginals(logits)
                     advantage = reward - method.baseline.value
                     controller.logits.grad = -policy_gradient(y, advantage[None], marginals)
-                    logits_optimizer.step(child=Child([None], [controller.logits]))
+                    logits_optimizer.update(Child([None], [controller.logits]))
                     method.baseline.update(reward.item())
                 step += 1
                 search.step = step

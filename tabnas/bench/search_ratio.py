@@ -11,8 +11,15 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from tabnas.bench.line import Line
 from tabnas.bench.setting import CASES, ROUNDS, WHOLE_SEARCH_EPOCHS, BlockTimer, Case, Setting
+from tabnas.method import ConditionalDraws, Method, Rejection
 from tabnas.search import TabNAS
 from tabnas.space import Widths, hyphenated
+
+METHODS: dict[str, tuple[type[Method], dict[str, Any]]] = {
+    "tabnas": (Rejection, {}),
+    "tabnas_exact": (ConditionalDraws, {"num_children": 2, "weight_draws": "valid"}),
+}
+EXACT_TARGET = 1.6
 
 
 def search_ratio(folder: Path) -> Iterator[Line]:
@@ -20,28 +27,33 @@ def search_ratio(folder: Path) -> Iterator[Line]:
     for case in CASES:
         setting = case.setting(folder)
         widths = setting.median_feasible()
-        ratios, alone_seconds = [], []
-        parts: dict[str, list[float]] = defaultdict(list)
+        ratios: dict[str, list[float]] = {name: [] for name in METHODS}
+        parts: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in METHODS}
+        alone_seconds = []
         for _ in range(ROUNDS):
-            uniform: dict[str, Any] = {"warmup_fraction": 0.0, "eta": 1e-9}  # the logits stay where they start
-            timer, alone = BlockTimer(), BlockTimer()
-            setting.fit_search(setting.search(**uniform), timer, epochs=WHOLE_SEARCH_EPOCHS)
+            alone = BlockTimer()
             setting.fit_alone(widths, alone)
-            ratios.append(timer.per_step() / alone.per_step())
             alone_seconds.append(alone.per_step())
-            search = setting.search(**uniform)
-            spent = parts_timed(search)
-            timed = BlockTimer(after_first=spent.clear)
-            setting.fit_search(search, timed, epochs=WHOLE_SEARCH_EPOCHS)
-            for part, seconds in exclusive(spent, timed.seconds).items():
-                parts[part].append(seconds / timed.steps / alone.per_step())
-        name = f"{case.name}, uniform logits"
+            for name, (kind, settings) in METHODS.items():
+                uniform = {**settings, "warmup_fraction": 0.0, "eta": 1e-9}  # the logits stay where they start
+                timer = BlockTimer()
+                setting.fit_search(setting.search(kind, **uniform), timer, epochs=WHOLE_SEARCH_EPOCHS)
+                ratios[name].append(timer.per_step() / alone.per_step())
+                search = setting.search(kind, **uniform)
+                spent = parts_timed(search)
+                timed = BlockTimer(after_first=spent.clear)
+                setting.fit_search(search, timed, epochs=WHOLE_SEARCH_EPOCHS)
+                for part, seconds in exclusive(spent, timed.seconds).items():
+                    parts[name][part].append(seconds / timed.steps / alone.per_step())
         unit = f"x stand-alone {hyphenated(widths)}"
-        assert case.target is not None
-        yield Line.at_most("search_ratio", name, statistics.median(ratios), unit, case.target)
-        for part, shares in parts.items():
-            yield Line("search_ratio", f"{name}: {part}", round(statistics.median(shares), 3), unit)
-        yield Line("search_ratio", f"{name}: stand-alone step", round(statistics.median(alone_seconds) * 1e3, 3), "ms")
+        for name in METHODS:
+            target = case.target if name == "tabnas" else EXACT_TARGET
+            what = f"{case.name}: {name}, uniform logits"
+            yield Line.at_most("search_ratio", what, statistics.median(ratios[name]), unit, target)
+            for part, shares in parts[name].items():
+                yield Line("search_ratio", f"{what}: {part}", round(statistics.median(shares), 3), unit)
+        milliseconds = round(statistics.median(alone_seconds) * 1e3, 3)
+        yield Line("search_ratio", f"{case.name}: stand-alone step", milliseconds, "ms")
     yield from whole_search_ratio(CASES[2], folder)
 
 
@@ -49,11 +61,12 @@ def whole_search_ratio(case: Case, folder: Path) -> Iterator[Line]:
     """The ratio over all of a default search after warmup, stand-alone blocks timed in between."""
     setting = case.setting(folder)
     widths = setting.median_feasible()
-    between = AloneBetween(setting, widths)
-    setting.fit_search(setting.search(), between, epochs=WHOLE_SEARCH_EPOCHS)
-    value = between.search_seconds / between.search_steps / statistics.median(between.alone)
-    unit = f"x stand-alone {hyphenated(widths)}"
-    yield Line("search_ratio", f"{case.name}, whole search", round(value, 3), unit)
+    for name, (kind, settings) in METHODS.items():
+        between = AloneBetween(setting, widths)
+        setting.fit_search(setting.search(kind, **settings), between, epochs=WHOLE_SEARCH_EPOCHS)
+        value = between.search_seconds / between.search_steps / statistics.median(between.alone)
+        unit = f"x stand-alone {hyphenated(widths)}"
+        yield Line("search_ratio", f"{case.name}: {name}, whole search", round(value, 3), unit)
 
 
 class AloneBetween(Callback):
@@ -104,13 +117,15 @@ def parts_timed(search: TabNAS) -> dict[str, float]:
 
     def configure_optimizers() -> Any:
         (weights, logits), schedulers = type(search).configure_optimizers(search)
-        for name in ("gather", "step"):
+        for name in ("gather", "update"):
             setattr(weights, name, timed("optimizer", getattr(weights, name)))
         return [weights, logits], schedulers
 
     search.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
-    for label, name in {"draw": "_draw", "weight": "_weight_update", "rl": "_rl_update", "reward": "_reward"}.items():
+    for label, name in {"weight": "_weight_update", "rl": "_rl_update", "quality": "_quality"}.items():
         setattr(search, name, timed(label, getattr(search, name)))
+    for name in ("draw", "draw_for_weights"):
+        setattr(search.method, name, timed("draw", getattr(search.method, name)))
     return inclusive
 
 
@@ -119,7 +134,7 @@ def exclusive(inclusive: dict[str, float], total: float) -> dict[str, float]:
     parts = {
         "child forward and backward": inclusive["weight"] - inclusive["optimizer"],
         "optimizer": inclusive["optimizer"],
-        "RL forward": inclusive["reward"],
-        "controller": inclusive["draw"] + inclusive["rl"] - inclusive["reward"],
+        "RL forward": inclusive["quality"],
+        "controller": inclusive["draw"] + inclusive["rl"] - inclusive["quality"],
     }
     return {**parts, "data, logging, Lightning": total - sum(parts.values())}

@@ -41,7 +41,7 @@ class Case:
     batch_size: int
     n_layers: int
     limit: int
-    target: float | None = None
+    target: float = float("inf")
     """Of search_ratio for the paper's search."""
     widths: Sequence[int] = PAPER_WIDTHS
 

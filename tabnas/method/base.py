@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tabnas.controller import sample
 from tabnas.cost import Limits
-from tabnas.errors import UserError, require_number, require_one_of
+from tabnas.errors import UserError, require_integer, require_number, require_one_of
 from tabnas.feasibility import ChainProgram, Enumeration, Listed, MonteCarlo, Refreshed, Stepwise, exact, stepwise
 from tabnas.reward import MovingAverage
 from tabnas.space import SearchSpace
@@ -55,6 +55,7 @@ class Method:
         eta: float = 0.02,
         rl_optimizer: Literal["adam", "sgd"] = "adam",
         rl_schedule: Literal["constant", "cosine"] = "constant",
+        rl_every: int = 1,
         baseline_decay: float = 0.9,
         warmup_fraction: float = 0.25,
         weight_draws: Literal["p", "valid"] = "p",
@@ -66,6 +67,7 @@ class Method:
         )
         require_one_of("search.rl_optimizer", rl_optimizer, ("adam", "sgd"))
         require_one_of("search.rl_schedule", rl_schedule, ("constant", "cosine"))
+        require_integer("search.rl_every", rl_every, low=1, remedy="the paper has 1")
         require_number("search.baseline_decay", baseline_decay, low=0, high=0.9999, remedy="the paper has 0.9")
         require_one_of("search.weight_draws", weight_draws, ("p", "valid"))
         require_one_of("search.skip_infeasible_weight_updates", skip_infeasible_weight_updates, (True, False))
@@ -73,6 +75,7 @@ class Method:
             raise UserError("search.selection", "must be a mapping", selection, "see conf/search/tabnas.yaml")
         self.space, self.limits, self.generator, self.name = space, limits, generator, name
         self.eta, self.rl_optimizer, self.rl_schedule = eta, rl_optimizer, rl_schedule
+        self.rl_every = rl_every
         self.warmup_fraction, self.weight_draws = warmup_fraction, weight_draws
         self.skip_infeasible_weight_updates = skip_infeasible_weight_updates
         self.selection = dict(selection or {})

@@ -122,7 +122,8 @@ class TabNAS(LightningModule):
             widths = None
             if whole == 0 or float(torch.rand((), generator=self.generator)) >= whole:
                 widths = self.space.widths(self.method.draw_for_weights(self._logits())[0].tolist())
-            children = self.method.draw(self._logits()) if whole == 0 else None
+            rl_is_due = whole == 0 and self.step % self.method.rl_every == 0
+            children = self.method.draw(self._logits()) if rl_is_due else None
             loss = self._weight_update(train, widths, progress, weight_optimizer)
             if loss is not None:
                 losses.append(loss)
@@ -162,7 +163,7 @@ class TabNAS(LightningModule):
         leaves = child.leaves[-n_shared:]
         loss = log_loss(feedforward(self.encoder(rows.numerical, rows.categorical), leaves), rows.target)
         loss.backward()
-        optimizer.step(child=child)
+        optimizer.update(child)
         self.counts["weight_updates"] += 1
         return loss.detach()
 
@@ -176,13 +177,10 @@ class TabNAS(LightningModule):
         if not any(wanted):
             self.counts["skipped_infeasible"] += 1
             return None
-        inputs = self._inputs(rows)
-        rewards = [
-            self._quality(inputs, rows.target, self.space.widths(child)) if is_wanted else torch.zeros(())
-            for child, is_wanted in zip(children.tolist(), wanted, strict=True)
-        ]
+        quality = torch.zeros(len(children))
+        quality[evaluated] = self._quality(rows, [self.space.widths(y) for y in children[evaluated].tolist()]).cpu()
         self.counts["children_evaluated"] += sum(wanted)
-        step = self.method.step(self._logits(), children, torch.stack(rewards).cpu(), evaluated)
+        step = self.method.step(self._logits(), children, quality, evaluated)
         if not step.applies:
             self.counts["skipped_no_sample"] += 1
             return None
@@ -191,19 +189,15 @@ class TabNAS(LightningModule):
         rate = self.method.eta * schedule_factor(cast(Any, self.method.rl_schedule), max(0.0, rl_progress))
         optimizer.param_groups[0]["lr"] = rate
         logits.grad = -step.ascent.to(logits)
-        optimizer.step(child=Child([None], [logits]))
+        optimizer.update(Child([None], [logits]))
         self.counts["rl_updates"] += 1
         return step
 
     @torch.no_grad()
-    def _inputs(self, rows: Rows) -> Tensor:
-        encoded: Tensor = self.encoder(rows.numerical, rows.categorical)
-        return encoded
-
-    @torch.no_grad()
-    def _quality(self, inputs: Tensor, target: Tensor, widths: Widths) -> Tensor:
-        """Q(y) of a child on an encoded minibatch, scalar."""
-        return quality(log_loss(self.supernet(inputs, widths), target))
+    def _quality(self, rows: Rows, children: Sequence[Widths]) -> Tensor:
+        """Q(y) of each of the children on a minibatch: (n,)."""
+        outputs = self.supernet.several(self.encoder(rows.numerical, rows.categorical), children)
+        return quality(torch.stack([log_loss(logits, rows.target) for logits in outputs]))
 
     @torch.no_grad()
     def _metrics(self, losses: list[float], steps: list[Step]) -> dict[str, float | None]:

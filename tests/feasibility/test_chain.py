@@ -90,10 +90,11 @@ def test_probabilities_below_what_float64_holds(slope, several):
     ranked = [list(valid[i]) for i in log_p.argsort(descending=True)[:20]]
     assert program.most_probable(logits, 20).tolist() == ranked
 
-    draws = program.sample(logits, 500, generator=torch.Generator().manual_seed(0)).tolist()
-    likely = [valid[i] for i in log_p.argsort(descending=True)]
-    assert {tuple(draw) for draw in draws} <= set(likely)
-    assert tuple(draws[0]) in likely[:3]
+    n, surprise = 2000, conditional.log()
+    draws = [tuple(draw) for draw in program.sample(logits, n, generator=torch.Generator().manual_seed(0)).tolist()]
+    mean = surprise[[valid.index(draw) for draw in draws]].mean()
+    deviation = (conditional * (surprise + entropy) ** 2).nan_to_num().sum().sqrt()  # of one, by enumeration
+    assert abs(mean + entropy) <= 4 * deviation / n**0.5
 
 
 @pytest.mark.parametrize("push", [0.0, 400.0])
@@ -130,18 +131,14 @@ def test_no_probability_left_in_v_is_a_users_error(toy):
     logits = torch.tensor([[-torch.inf, -torch.inf, 0.0], [-torch.inf, -torch.inf, 0.0]])  # 4-4 for certain
     program = ChainProgram(*toy)
     assert program.log_prob(logits).item() == -torch.inf
-    assert program.most_probable(logits, 3).tolist() == []
     for ask in (program.marginals, lambda at: program.sample(at, 1, generator=torch.Generator())):
         with pytest.raises(UserError, match=r"logits: must leave some feasible architecture a probability above 0"):
             ask(logits)
 
 
-def test_log_prob_is_differentiable_once(toy):
-    """A second derivative of a gradient that was not traced would be wrong without a word."""
-    logits = padded_logits(toy.space, seed=1)
-    (gradient,) = torch.autograd.grad(ChainProgram(*toy).log_prob(logits), logits, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        torch.autograd.grad(gradient[0, 0], logits)
+def test_none_of_probability_above_0_are_none_in_l_columns(toy):
+    logits = torch.tensor([[-torch.inf, -torch.inf, 0.0], [-torch.inf, -torch.inf, 0.0]])
+    assert ChainProgram(*toy).most_probable(logits, 3).shape == (0, 2)
 
 
 class Depth:

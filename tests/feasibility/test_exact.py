@@ -25,7 +25,7 @@ def agree(ours, theirs):
 
 
 @both
-@settings(deadline=None)
+@settings(deadline=None, max_examples=200)
 @given(problem=problems())
 def test_equals_first_principles(kind, problem):
     space, costs, limits, logits = problem
@@ -57,7 +57,7 @@ def solved(program, logits):
 
 
 @both
-@settings(deadline=None)
+@settings(deadline=None, max_examples=200)
 @given(problem=problems(), k=st.integers(1, 40))
 def test_most_probable_are_the_most_probable_in_order(kind, problem, k):
     space, costs, limits, logits = problem
