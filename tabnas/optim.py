@@ -2,7 +2,7 @@
 
 "Only the weights in the child network are updated" (section 3.1). A child's weights are leading slices of the
 SuperNet's, and its optimizer state the same slices of the SuperNet's state. `gather` hands out those slices as leaf
-tensors, copied where they are not contiguous; `update` runs torch's own fused update on them and writes the copies back.
+tensors, copied where they are not contiguous; `update` runs torch's own fused step on them and writes the copies back.
 Outside the child neither weights nor moments change: no decay, no drift on stale momentum.
 
 Departure: Adam's bias correction counts the optimizer's steps, not the steps of each weight, as torch.optim.SparseAdam
@@ -64,12 +64,12 @@ class ChildOptimizer(torch.optim.Optimizer):
         ]
         return Child(regions, leaves)
 
-    def step(self, closure: Any = None) -> None:
-        raise TypeError("a child is updated by update(child), which torch's hooks around step do not slow down")
-
     @torch.no_grad()
     def update(self, child: Child) -> None:
-        """One step on the child's slices from the gradients of its leaves, which are then cleared."""
+        """One step on the child's slices from the gradients of its leaves, which are then cleared.
+
+        Not called `step`, around which torch puts hooks that take as long as the rest.
+        """
         slices: dict[str, list[Tensor]] = {name: [] for name in self.state_names}
         copies: list[Tensor] = []
         originals: list[Tensor] = []

@@ -56,9 +56,7 @@ class SuperNet(nn.Module):
     def _sliced(self, widths: Sequence[int]) -> list[Tensor]:
         """The child's weights and biases, as views."""
         layers = cast(Iterable[nn.Linear], self.layers)
-        parameters = (
-            p for layer in layers for p in (layer.weight, layer.bias)
-        )  # parameters() takes three times as long
+        parameters = (p for layer in layers for p in (layer.weight, layer.bias))  # parameters() is three times slower
         return [p[region] for p, region in zip(parameters, self.regions(widths), strict=True)]
 
     def regions(self, widths: Sequence[int]) -> list[Region]:

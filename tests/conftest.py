@@ -13,7 +13,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from tabnas.cost import Limits, ParameterCount
+from tabnas.cost import Flops, Limits, ParameterCount
 from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import Table
 from tabnas.encoder import Encoder
@@ -63,11 +63,15 @@ class Small(NamedTuple):
 
 @pytest.fixture
 def new_search(small_table: Table) -> Callable[..., Small]:
-    """Builds a search of `epochs` epochs on the small table; keywords are the method's."""
+    """Builds a search of `epochs` epochs on the small table; keywords are the method's.
+
+    limit: on parameters. flops: a second limit.
+    """
 
     def build(
         *, epochs: int = 3, seed: int = 0, choices: tuple[tuple[int, ...], ...] = ((2, 4, 8), (2, 4, 8)),
-        limit: int = 90, steps_per_block: int = 5, lr: float = 0.01, kind: type[Method] = Rejection, **method: object,
+        limit: int = 90, flops: int | None = None, steps_per_block: int = 5, lr: float = 0.01,
+        kind: type[Method] = Rejection, **method: object,
     ) -> Small:  # fmt: skip
         data = TableDataModule(
             small_table, batch_size=16, val_fraction=0.25, split_seed=0, numerical="standard", seed=seed,
@@ -75,9 +79,11 @@ def new_search(small_table: Table) -> Callable[..., Small]:
         )  # fmt: skip
         torch.manual_seed(seed)
         encoder = Encoder(small_table.n_numerical, small_table.cardinalities, 2)
+        costs = [ParameterCount(encoder.n_inputs, 3), Flops(encoder.n_inputs, 3)]
+        limits = Limits(costs[0], limit) if flops is None else Limits(costs, [limit, flops])
         made = kind(
-            space=SearchSpace(choices), limits=Limits(ParameterCount(encoder.n_inputs, 3), limit),
-            generator=torch.Generator().manual_seed(seed), name=kind.__name__, **method,
+            space=SearchSpace(choices), limits=limits, generator=torch.Generator().manual_seed(seed),
+            name=kind.__name__, **method,
         )  # fmt: skip
         search = TabNAS(
             method=made, encoder=encoder, n_outputs=3, optimizer=Adam(lr=lr, schedule="cosine"),
