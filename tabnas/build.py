@@ -20,10 +20,14 @@ from tabnas.errors import UserError, require_integer, require_number, unknown
 from tabnas.latency import default_folder
 from tabnas.limits import limits_from
 from tabnas.optim import SGD, Adam
+from tabnas.progress import Display
 from tabnas.search.module import TabNAS
 from tabnas.space import SearchSpace, Widths
 
 log = logging.getLogger(__name__)
+
+LATENCIES = "latency.json"
+"""In a run folder: the measured table behind a limit on latency, which a resumed run goes by."""
 
 LARGEST_SUPERNET_PARAMS = 10**9  # 4 GB, and as much again for each of Adam's moments
 
@@ -100,15 +104,18 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
     if params(space.largest) > LARGEST_SUPERNET_PARAMS:
         rule = f"must make a SuperNet of at most {LARGEST_SUPERNET_PARAMS:,} parameters"
         raise UserError("space.choices", rule, f"{params(space.largest):,}", "leave out the largest widths")
-    limits, config["limits"] = limits_from(
-        config.get("limits"),
-        space,
-        n_inputs=encoder.n_inputs,
-        n_outputs=table.n_outputs,
-        n_embedding_params=sum(p.numel() for p in encoder.parameters()),
-        device="cuda" if cfg.accelerator.name != "cpu" and torch.cuda.is_available() else "cpu",
-        folder=default_folder(),
-    )
+    with Display() as display:
+        limits, config["limits"] = limits_from(
+            config.get("limits"),
+            space,
+            n_inputs=encoder.n_inputs,
+            n_outputs=table.n_outputs,
+            n_embedding_params=sum(p.numel() for p in encoder.parameters()),
+            device=torch_device(cfg.accelerator.name),
+            folder=default_folder(),
+            kept=folder / LATENCIES,
+            progress=display.phase("latency"),
+        )
     if limits.allow(space.largest):
         amounts = ", ".join(f"{amount:,} {name}" for name, amount in limits.amounts(space.largest).items())
         log.warning("limits: the largest architecture keeps to them (%s), so nothing is ruled out", amounts)
@@ -175,6 +182,11 @@ def _parameters(target: Any) -> dict[str, inspect.Parameter]:
         if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
             break
     return known
+
+
+def torch_device(accelerator: str) -> str:
+    """Where networks are timed."""
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _check_accelerator(name: str) -> None:

@@ -203,6 +203,15 @@ class Latency(ChainCost):
             log.warning(busy, path, latency.largest_raise)
         return latency
 
+    def write(self, path: Path) -> None:
+        """Keep the table, whole or not at all, for a run that is resumed, on another machine perhaps."""
+        _write(path, {}, self.timings)
+
+    @classmethod
+    def read(cls, path: Path, space: SearchSpace, n_inputs: int, n_outputs: int) -> "Latency":
+        """What `write` kept; OSError, LookupError, TypeError or ValueError if it is not there or damaged."""
+        return cls(space, n_inputs, n_outputs, _read(path, {}))
+
 
 def shapes(space: SearchSpace, n_inputs: int, n_outputs: int) -> list[Shape]:
     """Every layer that an architecture of the space can have.

@@ -26,12 +26,14 @@ def limits_from(
     n_embedding_params: int,
     device: str,
     folder: Path,
+    kept: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Limits, list[dict[str, Any]]]:
     """The limits, and the config with each limit as a number.
 
     n_inputs, n_outputs: of the networks. n_embedding_params: entries of the embedding tables, for `count_embeddings`.
     device, folder, progress: of Latency.cached.
+    kept: the table of a run that is resumed, whose feasible set must stay as it was; it need not exist.
 
     Raises UserError for whatever is wrong; that V is empty shows later.
     """
@@ -61,11 +63,13 @@ def limits_from(
         elif entry["cost"] == "flops":
             cost = Flops(n_inputs, n_outputs)
         else:
-            batch_size = options.get("batch_size", 1)
-            require_integer(f"{key}.batch_size", batch_size, low=1, remedy="1 is a single row's latency")
-            cost = Latency.cached(
-                space, n_inputs, n_outputs, batch_size=batch_size, device=device, folder=folder, progress=progress
-            )
+            size = options.get("batch_size", 1)
+            require_integer(f"{key}.batch_size", size, low=1, remedy="1 is a single row's latency")
+            of = (space, n_inputs, n_outputs)
+            if kept.exists():
+                cost = Latency.read(kept, *of)
+            else:
+                cost = Latency.cached(*of, batch_size=size, device=device, folder=folder, progress=progress)
         most, about = _amount(f"{key}.limit", entry["limit"], cost, space)
         costs.append(cost)
         at_most.append(most)

@@ -1,10 +1,11 @@
 """What a person sees while a run works: one line per phase, on a terminal only. May import space."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from tabnas.space import hyphenated
 
@@ -25,6 +26,17 @@ class Display(Progress):
         super().__init__(
             *columns, console=console, disable=not console.is_terminal, refresh_per_second=4, speed_estimate_period=60
         )
+
+    def phase(self, name: str) -> Callable[[int, int], None]:
+        """Called with what is done and the total, shows a phase, from the first call on."""
+        tasks: list[TaskID] = []
+
+        def show(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(self.add_task(name, total=total, status=""))
+            self.update(tasks[0], completed=done, total=total)
+
+        return show
 
 
 class SearchProgress(Callback):

@@ -23,9 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from tabnas import model, result
-from tabnas.build import Setup, build
+from tabnas.build import LATENCIES, Setup, build, torch_device
 from tabnas.cli import RUN_CONFIG
 from tabnas.errors import UserError
+from tabnas.latency import Latency, measure_network
 from tabnas.progress import Display, RetrainProgress, SearchProgress
 from tabnas.result import Result
 from tabnas.retrain import Retraining, summary
@@ -67,6 +68,9 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             _forget(folder)
         raise
     write_whole(folder / RUN_CONFIG, lambda file: file.write(OmegaConf.to_yaml(cfg).encode()))
+    for cost in setup.limits.costs:
+        if isinstance(cost, Latency):
+            cost.write(folder / LATENCIES)
     with Display() as display:
         logger = _logger(setup)
         searched = _searched(setup, logger, display)
@@ -169,11 +173,25 @@ def _candidates(setup: Setup) -> list[dict[str, Any]]:
         {
             "widths": list(widths),
             "costs": setup.costs(widths),
+            **_measured(setup, widths),
             **about,
             "one_shot": search.one_shot(widths, setup.data.valid),
         }
         for widths, about in chosen.items()
     ]
+
+
+def _measured(setup: Setup, widths: Widths) -> dict[str, Any]:
+    """Where latency is limited by the sum of its layers' times, that of the whole network, its encoder included."""
+    batch_sizes = [e.get("batch_size", 1) for e in setup.config["limits"] if e["cost"] == Latency.name]
+    if not batch_sizes:
+        return {}
+    device = torch_device(setup.accelerator)
+    network = _retraining(setup).module(widths, setup.seed).to(device).eval()
+    rows = setup.data.valid.take(torch.arange(batch_sizes[0]) % setup.data.valid.n_rows)
+    numerical, categorical = rows.numerical.to(device), rows.categorical.to(device)
+    nanoseconds = measure_network(lambda: network(numerical, categorical), device=device)
+    return {"measured": {Latency.name: nanoseconds / Latency.scale}}
 
 
 def _retrained(setup: Setup, candidates: list[dict[str, Any]], display: Display) -> tuple[list[dict[str, Any]], float]:

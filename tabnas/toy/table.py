@@ -1,0 +1,53 @@
+"""Known losses in place of a network and its data. May import errors and space."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from tabnas.errors import UserError, require_integer
+from tabnas.space import SearchSpace, Widths, hyphenated
+
+
+class LossTable:
+    """The loss of every architecture of a space.
+
+    losses: by architecture, as the paper writes it: {"2-2": 0.9, …}.
+    n_inputs, n_outputs: of the networks that the table stands for, as their cost depends on them.
+
+    Raises UserError for anything else, and if an architecture of the space is missing.
+    """
+
+    steps_per_epoch = 1  # there are no rows to go through; the paper, too, counts the toy's steps as epochs (Figure 1)
+
+    def __init__(self, losses: object, n_inputs: object, n_outputs: object, space: SearchSpace) -> None:
+        key, remedy = "dataset.losses", "see conf/dataset/toy.yaml"
+        if not isinstance(losses, Mapping):
+            raise UserError(key, "must map architectures to losses", losses, remedy)
+        for name, loss in losses.items():
+            if not isinstance(loss, int | float) or isinstance(loss, bool) or not math.isfinite(loss):
+                raise UserError(f"{key}.{name}", "must be a number", loss, remedy)
+        missing = [hyphenated(widths) for widths in space if hyphenated(widths) not in losses]
+        if missing:
+            raise UserError(key, f"must hold every architecture of the space, {missing[0]} too", list(losses), remedy)
+        require_integer("dataset.n_inputs", n_inputs, low=1, remedy="the paper has 2")
+        require_integer("dataset.n_outputs", n_outputs, low=1, remedy="the paper has 1")
+        assert isinstance(n_inputs, int)
+        assert isinstance(n_outputs, int)
+        self.n_inputs, self.n_outputs = n_inputs, n_outputs
+        self.losses: dict[Widths, float] = {widths: float(losses[hyphenated(widths)]) for widths in space}
+        self.by_index = torch.tensor(list(self.losses.values()))
+        """(S,) float32, in the order of the space."""
+        self._n_choices = space.n_choices
+
+    def loss(self, children: Tensor) -> Tensor:
+        """The loss of each: children (..., L) choice indices → (...)."""
+        index = children[..., 0]
+        for i, n in enumerate(self._n_choices[1:], start=1):
+            index = index * n + children[..., i]
+        return self.by_index.take(index)
+
+    def best(self, among: Sequence[Widths]) -> Widths:
+        """The architecture of the smallest loss, the first in the order of the space where there are several."""
+        return min(among, key=lambda widths: self.losses[widths])
