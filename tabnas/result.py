@@ -33,16 +33,17 @@ def read(folder: Path) -> Result:
 def show(result: Result, folder: Path) -> None:
     """Print the architectures as a table on stdout, best first, and where the run's files are."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
+    costs = list(result["architectures"][0]["costs"])
+    measured = list(result["architectures"][0].get("measured", {}))
+    if not console.is_terminal:
+        console = Console(width=98 + 12 * len(costs + measured))
     limits = " and ".join(f"{limit['limit']:,} {limit['cost']}" for limit in result["limits"])
     table.title = f"{result['dataset']['name']}, at most {limits}"
     for heading in ("architecture", "chosen by"):
         table.add_column(heading)
-    costs = list(result["architectures"][0]["costs"])
     measures = ("one-shot\nloss", "one-shot\nbal. error", "stand-alone\nloss", "stand-alone\nbal. error")
-    for heading in (*costs, *measures):
+    for heading in (*costs, *(f"{name}\nwhole" for name in measured), *measures):
         table.add_column(heading, justify="right")
     architectures = result["architectures"]
     best = architectures[result["best"]]
@@ -51,6 +52,7 @@ def show(result: Result, folder: Path) -> None:
             "-".join(map(str, found["widths"])),
             found["chosen_by"],
             *(f"{found['costs'][name]:,}" for name in costs),
+            *(f"{found['measured'][name]:,}" for name in measured),
             f"{found['one_shot']['loss']:.4f}",
             f"{found['one_shot']['balanced_error']:.4f}",
             _interval(found["stand_alone"]["loss"]),
@@ -59,6 +61,8 @@ def show(result: Result, folder: Path) -> None:
         )
     n_seeds = len(best["stand_alone"]["loss"]["runs"])
     table.caption = f"validation split; stand-alone: mean ± std over {n_seeds} seeds of training from scratch"
+    if measured:
+        table.caption += "\nlatency: the sum of the layers, which is limited, and that of the whole network"
     console.print(table)
     seconds = result["seconds"]
     console.print(

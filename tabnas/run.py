@@ -132,6 +132,7 @@ def _searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict
             **search.counts,
             "seconds": search.seconds,
             "prob_valid": math.exp(search.method.log_prob_valid(search.controller.logits)),
+            "gradient_error": search.method.gradient_error,
             "leading": _leading(setup),
             "logits": [row[:n] for row, n in zip(logits, setup.space.n_choices, strict=True)],
             "selection": search.selection.selected[0].how,

@@ -103,6 +103,12 @@ class Method:
         """The k most probable feasible architectures, or fewer: (k, L) choice indices."""
         return (self.program or self.monte_carlo(LARGE_SPACE_SAMPLES)).most_probable(logits, k)
 
+    @property
+    def gradient_error(self) -> float | None:
+        """The largest estimated error of a gradient so far, as Refreshed has it; None where all were exact or drawn."""
+        followed = self.__dict__.get("feasible")
+        return followed.largest_error if isinstance(followed, Refreshed) and followed.largest_error else None
+
     def draw_for_weights(self, logits: Tensor) -> Tensor:
         """The child of a weight step: (..., 1, L) choice indices."""
         return self.feasible.sample(logits, 1) if self.weight_draws == "valid" else sample(logits, 1, self.generator)

@@ -54,6 +54,7 @@ class Dashboard(Callback):
             "controller/advantage": outputs["advantage"],
             "controller/prob_valid": outputs["prob_valid"],
             "controller/prob_valid_estimate": outputs["prob_valid_estimate"],
+            "controller/gradient_error": outputs["gradient_error"],
             "skipped/infeasible": search.counts["skipped_infeasible"],
             "skipped/no_feasible_sample": search.counts["skipped_no_sample"],
             "skipped/weight_updates": search.counts["skipped_weight_updates"],

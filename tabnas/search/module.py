@@ -210,6 +210,7 @@ class TabNAS(LightningModule):
             "advantage": _mean([float(s.advantage.abs().mean()) for s in steps]),
             "prob_valid": None if method.program is None else math.exp(method.log_prob_valid(self._logits())),
             "prob_valid_estimate": _mean([math.exp(log_p) for log_p in log_probs]) if estimated else None,
+            "gradient_error": method.gradient_error,
             "warmup_probability": self.warmup_probabilities[0],
         }
 
