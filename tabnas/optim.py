@@ -74,25 +74,24 @@ class ChildOptimizer(torch.optim.Optimizer):
         copies: list[Tensor] = []
         originals: list[Tensor] = []
         values, gradients, steps = [], [], []
-        for p, region, leaf in zip(self.parameters, child.regions, child.leaves, strict=True):
+        # The state's values are in the order of the parameters, and no tensor is hashed to look them up.
+        for p, state, region, leaf in zip(
+            self.parameters, self.state.values(), child.regions, child.leaves, strict=True
+        ):
             if leaf.grad is None:
                 raise RuntimeError("update needs a gradient for every leaf of the child; run backward first")
             values.append(leaf)
             gradients.append(leaf.grad)
             leaf.grad = None
-            steps.append(self.state[p]["step"])
-            pairs = [] if region is None else [(p[region], leaf)]
-            for name in self.state_names:
-                whole = self.state[p][name]
-                own = whole if region is None else whole[region]
-                part = own.contiguous()
+            steps.append(state["step"])
+            own = [state[name] if region is None else state[name][region] for name in self.state_names]
+            if leaf.data_ptr() != p.data_ptr():  # the leaf is a copy, as its region is not contiguous
+                parts = [part.contiguous() for part in own]
+                originals += [p[region], *own]
+                copies += [leaf, *parts]
+                own = parts
+            for name, part in zip(self.state_names, own, strict=True):
                 slices[name].append(part)
-                if region is not None:
-                    pairs.append((own, part))
-            for original, copy in pairs:
-                if not original.is_contiguous():
-                    originals.append(original)
-                    copies.append(copy)
         self._update(values, gradients, slices, steps)
         if copies:
             torch._foreach_copy_(originals, copies)
