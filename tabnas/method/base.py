@@ -38,8 +38,11 @@ class Method:
     space, limits: what is searched, within what.
     generator: of all draws.
 
-    The settings, in conf/search/*.yaml, say what each is. weight_draws: what the weight step's child is drawn from,
-    "p", the controller's distribution (the paper's choice), or "valid", P(y | V).
+    The settings, in conf/search/*.yaml, say what each is.
+    rl_from: the share of the steps after which RL steps begin; at the end of warmup (the paper's choice) where that is
+        later, or rl_from is None.
+    weight_draws: what the weight step's child is drawn from, "p", the controller's distribution (the paper's choice),
+        or "valid", P(y | V).
     """
 
     num_children = 1
@@ -55,6 +58,7 @@ class Method:
         eta: float = 0.02,
         rl_optimizer: Literal["adam", "sgd"] = "adam",
         rl_schedule: Literal["constant", "cosine"] = "constant",
+        rl_from: float | None = None,
         rl_every: int = 1,
         baseline_decay: float = 0.9,
         warmup_fraction: float = 0.25,
@@ -67,6 +71,9 @@ class Method:
         )
         require_one_of("search.rl_optimizer", rl_optimizer, ("adam", "sgd"))
         require_one_of("search.rl_schedule", rl_schedule, ("constant", "cosine"))
+        if rl_from is not None:
+            remedy = "0.6: once 60 % of the steps are over; null: after warmup, as in the paper"
+            require_number("search.rl_from", rl_from, low=0, high=0.99, remedy=remedy)
         require_integer("search.rl_every", rl_every, low=1, remedy="the paper has 1")
         require_number("search.baseline_decay", baseline_decay, low=0, high=0.9999, remedy="the paper has 0.9")
         require_one_of("search.weight_draws", weight_draws, ("p", "valid"))
@@ -75,7 +82,7 @@ class Method:
             raise UserError("search.selection", "must be a mapping", selection, "see conf/search/tabnas.yaml")
         self.space, self.limits, self.generator, self.name = space, limits, generator, name
         self.eta, self.rl_optimizer, self.rl_schedule = eta, rl_optimizer, rl_schedule
-        self.rl_every = rl_every
+        self.rl_from, self.rl_every = rl_from, rl_every
         self.warmup_fraction, self.weight_draws = warmup_fraction, weight_draws
         self.skip_infeasible_weight_updates = skip_infeasible_weight_updates
         self.selection = dict(selection or {})

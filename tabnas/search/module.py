@@ -82,6 +82,8 @@ class TabNAS(LightningModule):
             FinalSelection(**self.method.selection),
         ]
 
+        self.rl_from = max(self.warmup.fraction, self.method.rl_from or 0.0)
+
     # What correctness needs is no matter of configuration (Lightning adds these to every Trainer).
     def configure_callbacks(self) -> Sequence[Callback]:
         return self._callbacks
@@ -122,7 +124,7 @@ class TabNAS(LightningModule):
             widths = None
             if whole == 0 or float(torch.rand((), generator=self.generator)) >= whole:
                 widths = self.space.widths(self.method.draw_for_weights(self._logits())[0].tolist())
-            rl_is_due = whole == 0 and self.step % self.method.rl_every == 0
+            rl_is_due = whole == 0 and progress >= self.rl_from and self.step % self.method.rl_every == 0
             children = self.method.draw(self._logits()) if rl_is_due else None
             loss = self._weight_update(train, widths, progress, weight_optimizer)
             if loss is not None:
@@ -185,7 +187,7 @@ class TabNAS(LightningModule):
             self.counts["skipped_no_sample"] += 1
             return None
         logits = self.controller.logits
-        rl_progress = (progress - self.warmup.fraction) / (1.0 - self.warmup.fraction)
+        rl_progress = (progress - self.rl_from) / (1.0 - self.rl_from)
         rate = self.method.eta * schedule_factor(cast(Any, self.method.rl_schedule), max(0.0, rl_progress))
         optimizer.param_groups[0]["lr"] = rate
         logits.grad = -step.ascent.to(logits)
