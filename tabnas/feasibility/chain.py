@@ -114,7 +114,7 @@ class ChainProgram:
         kind: Any = np.int64 if self.space.size < 2**62 else object  # Python's integers have no limit
         ones = [np.ones(n, dtype=kind) for n in self.space.n_choices]
         first = self._suffixes(ones, np.add, np.multiply, 0, 1)[0]
-        return int(sum(self._at_start(first, np.add.reduce, np.multiply, ones[0], 0)))
+        return int(sum(self._at_start(first, np.multiply, ones[0], 0)))
 
     def count(self) -> int:
         """|V|."""
@@ -150,7 +150,7 @@ class ChainProgram:
                 best = value + tables[i][j][index]
                 if best > -np.inf:
                     heapq.heappush(queue, (-best, (*prefix, j), value, after))
-        return torch.tensor(found, dtype=torch.int64)
+        return torch.tensor(found, dtype=torch.int64).view(-1, self.space.n_layers)
 
     def _suffixes(self, p: Sequence[Array], add: Any, multiply: Any, zero: Any, one: Any) -> list[Array]:
         """Per layer i, a table (C_i, left of each limit): the sum over all that may follow choice j within that.
@@ -195,14 +195,15 @@ class ChainProgram:
             ] = one
         return table
 
-    def _at_start(self, table: Array, reduce: Any, multiply: Any, p: Array, zero: Any) -> Array:
+    def _at_start(self, table: Array, multiply: Any, p: Array, zero: Any) -> Array:
         """The first layer's choices, each with all that may follow: (C_1,)."""
         values = np.full(len(p), zero, dtype=table.dtype)
         for j, term in enumerate(self._first):
             left = [top - int(t) - low for top, t, low in zip(self._left, term, self._lowest[0], strict=True)]
             if min(left) >= 0:
-                values[j] = multiply(p[j], table[j][tuple(left)])
-        return values
+                values[j] = table[j][tuple(left)]
+        started: Array = multiply(values, p)
+        return started
 
 
 class Solution:
@@ -214,12 +215,12 @@ class Solution:
         self._p = [np.exp(row) for row in log_p]
         self._in_logs = False
         self._suffixes = program._suffixes(self._p, np.add, np.multiply, 0.0, 1.0)
-        self._start = program._at_start(self._suffixes[0], np.add.reduce, np.multiply, self._p[0], 0.0)
+        self._start = program._at_start(self._suffixes[0], np.multiply, self._p[0], 0.0)
         total = float(self._start.sum())
         if total < UNDERFLOW:
             self._in_logs, self._p = True, log_p
             self._suffixes = program._suffixes(log_p, np.logaddexp, np.add, -np.inf, 0.0)
-            self._start = program._at_start(self._suffixes[0], None, np.add, log_p[0], -np.inf)
+            self._start = program._at_start(self._suffixes[0], np.add, log_p[0], -np.inf)
             self.log_prob = float(np.logaddexp.reduce(self._start))
         else:
             self.log_prob = min(0.0, math.log(total))

@@ -74,9 +74,10 @@ class MonteCarlo:
         Exact, whatever num_samples. Raises UserError (key `limits`) after DRAW_BUDGET draws.
         """
         found: list[Tensor] = []
-        some = max(64, 8 * n)
-        for _ in range(DRAW_BUDGET // some):
-            draws = self._draws(logits, some)
+        left = DRAW_BUDGET
+        while left > 0:
+            draws = self._draws(logits, min(left, max(64, 8 * n)))
+            left -= len(draws)
             found.extend(draws[self._feasible(draws)])
             if len(found) >= n:
                 return torch.stack(found[:n])

@@ -16,6 +16,7 @@ from scipy.sparse import csc_array
 from torch import Tensor
 
 from tabnas.cost import Cost, Limits
+from tabnas.errors import UserError
 from tabnas.feasibility.chain import ChainProgram, Solution, affordable
 from tabnas.feasibility.enumeration import Enumeration, ListedSolution
 from tabnas.space import SearchSpace
@@ -61,6 +62,7 @@ class _Pool:
 
     def __init__(self, space: SearchSpace, generator: torch.Generator) -> None:
         self.space, self.generator = space, generator
+        self._mask = space.mask.numpy()
         self._present: Array | None = None  # the logits of this step
 
     def _hold(self, architectures: Tensor) -> None:
@@ -72,6 +74,8 @@ class _Pool:
 
     def _moved(self, logits: Tensor) -> bool:
         """Whether these are other logits than the last; they are then the present ones."""
+        if logits.dim() != 2:
+            raise ValueError(f"follows one controller, logits (L, C), got {tuple(logits.shape)}")
         values = logits.detach().cpu().numpy()
         if self._present is not None and np.array_equal(values, self._present):
             return False
@@ -81,9 +85,12 @@ class _Pool:
     def _log_p(self) -> Array:
         """log p of the present logits, (L, C) float64; 0 where padded, so that differences are 0 there."""
         assert self._present is not None
-        shifted = self._present.astype(np.float64) - self._present.max(axis=1, keepdims=True)
-        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        return np.where(self.space.mask.numpy(), log_p, 0.0)
+        with np.errstate(invalid="ignore"):
+            shifted = self._present.astype(np.float64) - self._present.max(axis=1, keepdims=True)
+        log_p = np.where(self._mask, shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), 0.0)
+        if math.isnan(log_p.sum()):
+            raise UserError("logits", "must be finite", "nan or inf", "lower search.eta")
+        return log_p
 
     def _onehot_sum(self, weights: Array) -> Array:
         """Σ_k weights_k · onehot(y_k): weights (M,) → (L, C)."""

@@ -11,6 +11,7 @@ from tabnas.controller import sample
 from tabnas.cost import Limits
 from tabnas.errors import UserError, require_integer, require_number, require_one_of
 from tabnas.feasibility import ChainProgram, Enumeration, Listed, MonteCarlo, Refreshed, Stepwise, exact, stepwise
+from tabnas.feasibility.enumeration import no_feasible
 from tabnas.reward import MovingAverage
 from tabnas.space import SearchSpace
 
@@ -80,6 +81,8 @@ class Method:
         require_one_of("search.skip_infeasible_weight_updates", skip_infeasible_weight_updates, (True, False))
         if not isinstance(selection, Mapping | None):
             raise UserError("search.selection", "must be a mapping", selection, "see conf/search/tabnas.yaml")
+        if not limits.allow(space.smallest):
+            raise no_feasible(space, limits)
         self.space, self.limits, self.generator, self.name = space, limits, generator, name
         self.eta, self.rl_optimizer, self.rl_schedule = eta, rl_optimizer, rl_schedule
         self.rl_from, self.rl_every = rl_from, rl_every
@@ -91,7 +94,10 @@ class Method:
 
     @cached_property
     def feasible(self) -> Stepwise:
-        """P(V) and draws from P(y | V) at the logits of each step; by chance where no exact program is to be had."""
+        """P(V) and draws from P(y | V) at the logits of each step; by chance where no exact program is to be had.
+
+        It follows one controller. For independent runs side by side, set an Enumeration or the like in its place.
+        """
         if self.program is not None:
             return stepwise(self.program, self.generator)
         return self.monte_carlo(LARGE_SPACE_SAMPLES)

@@ -49,6 +49,7 @@ class Rejection(Method):
 
     def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
         """Departure: skipped where all N samples are infeasible, as J would be infinite (appendix E.3)."""
+        quality = quality.where(evaluated, 0.0)
         applies = evaluated.any(dim=-1)
         log_prob_valid, marginals = None, None
         if self.prob_valid != "omitted":

@@ -134,12 +134,8 @@ class TabNAS(LightningModule):
                 rl = self._rl_update(valid, children, progress, rl_optimizer)
                 if rl is not None:
                     steps.append(rl)
-                    observed.extend((self.step, reward) for reward in rl.reward.tolist())
             self.step += 1
         _refuse_divergence(observed)
-        if not bool(self.controller.logits[self.space.mask].isfinite().all()):
-            remedy = "lower search.eta; the last good checkpoint is kept"
-            raise UserError("logits", f"must stay finite, by step {self.step} of the search", "nan or inf", remedy)
         metrics = self._metrics([float(loss) for loss in losses], steps)
         self.seconds += time.perf_counter() - started
         self._snapshot(metrics, self.n_steps(block))
@@ -181,6 +177,7 @@ class TabNAS(LightningModule):
             return None
         quality = torch.zeros(len(children))
         quality[evaluated] = self._quality(rows, [self.space.widths(y) for y in children[evaluated].tolist()]).cpu()
+        _refuse_divergence([(self.step, float(q)) for q in quality])
         self.counts["children_evaluated"] += sum(wanted)
         step = self.method.step(self._logits(), children, quality, evaluated)
         if not step.applies:
@@ -193,6 +190,9 @@ class TabNAS(LightningModule):
         logits.grad = -step.ascent.to(logits)
         optimizer.update(Child([None], [logits]))
         self.counts["rl_updates"] += 1
+        if not bool(self._logits()[self.space.mask].isfinite().all()):
+            remedy = "lower search.eta; the last good checkpoint is kept"
+            raise UserError("logits", f"must stay finite, by step {self.step + 1} of the search", "nan or inf", remedy)
         return step
 
     @torch.no_grad()

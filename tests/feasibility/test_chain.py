@@ -41,7 +41,9 @@ def counted(space: SearchSpace, cost: ParameterCount | Flops, limit: int) -> int
             for width in layer:
                 longer[total + cost.layer(before, width, False), width] += n
         prefixes = longer
-    return sum(n for (total, before), n in prefixes.items() if total + cost.layer(before, cost.n_outputs, True) <= limit)
+    return sum(
+        n for (total, before), n in prefixes.items() if total + cost.layer(before, cost.n_outputs, True) <= limit
+    )
 
 
 @pytest.mark.parametrize("cost", [ParameterCount(3, 2), Flops(3, 2)], ids=lambda cost: cost.name)

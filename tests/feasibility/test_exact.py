@@ -156,9 +156,7 @@ def test_logits_of_1000_leave_the_best_that_fits(kind):
         total = log_p.logsumexp(dim=0)
         program = kind(space, cost, limit)
         assert program.log_prob(logits).item() == pytest.approx(total.item(), abs=TOLERANCE)
-        assert agree(
-            torch.autograd.grad(program.log_prob(logits), logits)[0], torch.autograd.grad(total, logits)[0]
-        )
+        assert agree(torch.autograd.grad(program.log_prob(logits), logits)[0], torch.autograd.grad(total, logits)[0])
         best = {valid[i] for i in (log_p > log_p.max() - 1).nonzero()[:, 0]}
         drawn = program.sample(logits, 50, generator=torch.Generator().manual_seed(0)).tolist()
         assert {tuple(d) for d in drawn} == best

@@ -148,6 +148,13 @@ def test_drawing_until_feasible_has_a_budget(generator, monkeypatch):
         estimator.sample(torch.zeros(6, 20), 3)
 
 
+def test_many_draws_are_made_within_the_budget(toy, generator, monkeypatch):
+    """200 feasible ones of about 300, where a thousand are allowed."""
+    monkeypatch.setattr("tabnas.feasibility.monte_carlo.DRAW_BUDGET", 1000)
+    draws = MonteCarlo(*toy, num_samples=1, generator=generator).sample(torch.zeros(2, 3), 200)
+    assert draws.shape == (200, 2)
+
+
 @pytest.mark.parametrize(("limits", "says"), [((14, 99), "params must be at least 15"), ((99, 9), "flops .* least 10")])
 def test_an_empty_feasible_set_is_a_users_error(toy, generator, limits, says):
     with pytest.raises(UserError, match=f"limits: the limit on {says}"):

@@ -13,7 +13,11 @@ from tabnas.method import Method, Step
 from tabnas.space import SearchSpace
 from tests.brute_force import Indices, feasible, log_probs, padded_logits
 
-QUALITY = {(2, 2): 0.1, (2, 3): 0.1, (3, 2): 0.1, (2, 4): 0.34, (4, 2): 0.4, (3, 3): 0.34, (3, 4): 0.7, (4, 3): 0.7, (4, 4): 0.9}  # fmt: skip
+QUALITY = {
+    (2, 2): 0.1, (2, 3): 0.1, (2, 4): 0.34,
+    (3, 2): 0.1, (3, 3): 0.34, (3, 4): 0.7,
+    (4, 2): 0.4, (4, 3): 0.7, (4, 4): 0.9,
+}  # fmt: skip
 """1 − the losses of Figure 1."""
 
 

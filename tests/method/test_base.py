@@ -12,8 +12,13 @@ from tabnas.space import SearchSpace
 from tests.brute_force import log_probs, misfit, padded_logits
 from tests.conftest import PAPER_WIDTHS
 
-KINDS = [(Rejection, {}), (Rejection, {"num_samples": 50}), (ConditionalDraws, {}), (ConditionalDraws, {"num_children": 1}),
-         (RewardShaping, {"reward": "quality"})]  # fmt: skip
+KINDS = [
+    (Rejection, {}),
+    (Rejection, {"num_samples": 50}),
+    (ConditionalDraws, {}),
+    (ConditionalDraws, {"num_children": 1}),
+    (RewardShaping, {"reward": "quality"}),
+]
 every_kind = pytest.mark.parametrize(("kind", "settings"), KINDS)
 
 
@@ -81,6 +86,32 @@ def test_v_is_followed_by_refreshed_where_it_is_not(new_method, never_listed):
     assert isinstance(new_method(Rejection).feasible, Refreshed)
 
 
+def test_the_error_of_the_gradient_is_known_where_it_is_no_exact_one(new_method, problem, never_listed):
+    """Which it is for two children, of which P(V) drops out, and at the logits the program was run at."""
+    errors = {}
+    for n_children in (1, 2):
+        method = new_method(ConditionalDraws, num_children=n_children)
+        assert method.gradient_error is None
+        for shift in (0.0, 0.05):
+            logits = problem.logits.detach() * (1 + shift)
+            children = method.draw(logits)
+            method.step(logits, children, problem.quality(children), method.evaluated(children))
+            errors[n_children, shift] = method.gradient_error
+    assert errors[1, 0.05] == method_error(new_method, problem)
+    assert 0 < errors[1, 0.05] < 0.01
+    assert (errors[2, 0.0], errors[2, 0.05]) == (None, None)
+    assert errors[1, 0.0] is None or errors[1, 0.0] < 1e-9
+
+
+def method_error(new_method, problem):
+    """By a Refreshed of its own."""
+    feasible = new_method(ConditionalDraws, num_children=1).feasible
+    for shift in (0.0, 0.05):
+        feasible.sample(problem.logits.detach() * (1 + shift), 1)
+        feasible.log_prob_and_marginals(problem.logits.detach() * (1 + shift))
+    return feasible.largest_error
+
+
 NINE = SearchSpace([PAPER_WIDTHS[:12]] * 9)
 BOTH = (ParameterCount(180, 10), Flops(180, 10))
 
@@ -113,7 +144,8 @@ def test_exact_draws_need_an_exact_program():
 @pytest.mark.parametrize("n_inputs", [180, 100_000])  # with many inputs the empty program would have too many states
 @every_kind
 def test_an_empty_v_is_told_of_at_once(kind, settings, n_inputs):
-    for costs, at_most in (((ParameterCount(n_inputs, 10),), (1,)), ((ParameterCount(n_inputs, 10), Flops(n_inputs, 10)), (1, 1))):  # fmt: skip
+    params, flops = ParameterCount(n_inputs, 10), Flops(n_inputs, 10)
+    for costs, at_most in (([params], [1]), ([params, flops], [1, 1])):
         with pytest.raises(UserError) as caught:
             on_nine_layers(kind, at_most, costs, **settings)
         assert caught.value.name == "limits"
@@ -122,15 +154,13 @@ def test_an_empty_v_is_told_of_at_once(kind, settings, n_inputs):
 @every_kind
 @pytest.mark.parametrize("followed_by", [Listed, Refreshed])
 @pytest.mark.parametrize("n_steps", [0, 1, 30])
-def test_goes_on_bit_for_bit(
-    new_method, problem, request, kind, settings, followed_by, n_steps, tmp_path
-):
+def test_goes_on_bit_for_bit(new_method, problem, request, kind, settings, followed_by, n_steps, tmp_path):
     if followed_by is Refreshed:
         request.getfixturevalue("never_listed")
 
     def run(method, logits, n):
         seen = []
-        for i in range(n):
+        for _ in range(n):
             x, children = method.draw_for_weights(logits), method.draw(logits)
             taken = method.step(logits, children, problem.quality(children), method.evaluated(children))
             logits = logits + 0.05 * taken.ascent * taken.applies
@@ -151,13 +181,17 @@ def test_goes_on_bit_for_bit(
     assert taken_up.baseline == method.baseline
 
 
-@pytest.mark.parametrize(("kind", "settings"), [(Rejection, {}), (ConditionalDraws, {}), (RewardShaping, {"reward": "quality"})])  # fmt: skip
+@every_kind
 @pytest.mark.parametrize(
     ("wrong", "key"),
     [
         ({"eta": 0}, "search.eta"),
         ({"eta": "fast"}, "search.eta"),
         ({"eta": float("nan")}, "search.eta"),
+        ({"rl_every": 0}, "search.rl_every"),
+        ({"rl_from": 1}, "search.rl_from"),
+        ({"rl_from": "late"}, "search.rl_from"),
+        ({"rl_every": 1.5}, "search.rl_every"),
         ({"rl_optimizer": "lbfgs"}, "search.rl_optimizer"),
         ({"rl_schedule": "linear"}, "search.rl_schedule"),
         ({"baseline_decay": 1.0}, "search.baseline_decay"),

@@ -93,14 +93,9 @@ def test_children_are_feasible_and_follow_p_given_v(new_method, problem):
     assert method.evaluated(torch.tensor(draws[:8]).view(2, 4, 2)).tolist() == [[True] * 4] * 2
 
 
-def test_runs_side_by_side_draw_from_their_own_p_given_v(new_method, problem):
-    """One that all but surely takes the first of V, one the last; none shares a draw."""
-    likely = [problem.valid[0], problem.valid[-1], problem.valid[0]]
-    logits = torch.zeros(3, 2, 3, dtype=torch.float64)
-    for r, y in enumerate(likely):
-        logits[r, range(2), y] = 50.0
-    draws = new_method(ConditionalDraws, num_children=4).draw(logits)
-    assert draws.tolist() == [[list(y)] * 4 for y in likely]
+def test_what_follows_a_search_follows_one_controller(new_method):
+    with pytest.raises(ValueError, match=r"follows one controller, logits \(L, C\), got \(3, 2, 3\)"):
+        new_method(ConditionalDraws).draw(torch.zeros(3, 2, 3))
 
 
 @pytest.mark.parametrize("n_children", [1, 2, 5])

@@ -130,15 +130,13 @@ class Rows:
 
 
 @UNBIASED
-@pytest.mark.parametrize("listed", [False, True], ids=["as it is made", "a listing of V"])
-def test_runs_side_by_side_learn_what_each_learns_alone(new_method, problem, prob_valid, listed):
+def test_runs_side_by_side_learn_what_each_learns_alone(new_method, problem, prob_valid):
     rows = Rows(problem)
     costs, at_most = problem.limits.costs, problem.limits.at_most
 
     def made():
         method = new_method(Rejection, prob_valid=prob_valid)
-        if listed:
-            method.estimator = Enumeration(problem.space, costs, at_most)
+        method.estimator = Enumeration(problem.space, costs, at_most)
         return method
 
     together, alone = made(), [made() for _ in rows.logits]

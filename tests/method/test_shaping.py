@@ -37,7 +37,9 @@ def test_rewards_by_hand(reward):
     assert [COST(SPACE.widths(y)) for y in CHILDREN.tolist()] == [15, 25, 37]
     method = made(reward)
     logits = padded_logits(SPACE, seed=0).detach()
-    taken = [method.step(logits, y[None], q[None], torch.tensor([True])) for y, q in zip(CHILDREN, QUALITY, strict=True)]
+    taken = [
+        method.step(logits, y[None], q[None], torch.tensor([True])) for y, q in zip(CHILDREN, QUALITY, strict=True)
+    ]
     assert [t.reward.item() for t in taken] == pytest.approx(BY_HAND[reward])
 
 

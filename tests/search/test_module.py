@@ -59,8 +59,8 @@ def test_pinned_trajectory(new_search, tmp_path, kind, settings):
     search = trained(new_search(epochs=8, eta=0.05, kind=kind, **settings), tmp_path, epochs=8)
     pinned = PINNED[KINDS.index((kind, settings))]
     assert (search.counts, search.leading()) == pinned[:2]
-    assert search.controller.logits[0].tolist() == pytest.approx(pinned[2], abs=1e-4)
-    assert search.method.baseline.value == pytest.approx(pinned[3], abs=1e-4)
+    assert search.controller.logits[0].tolist() == pytest.approx(pinned[2], abs=1e-3)
+    assert search.method.baseline.value == pytest.approx(pinned[3], abs=1e-3)
 
 
 def counts(rl_updates, children_evaluated, skipped_infeasible=0):
@@ -71,7 +71,11 @@ def counts(rl_updates, children_evaluated, skipped_infeasible=0):
 
 
 PINNED = [
-    (counts(38, 38, 28), (4, 4), [0, 0, 0], 0.08),
+    (counts(34, 34, 32), (4, 4), [-0.4540, 0.4540, 0.0], -0.0272),
+    (counts(34, 34, 32), (4, 4), [-0.7969, 0.7969, 0.0], -0.0112),
+    (counts(66, 132), (2, 8), [0.8255, -0.8255, 0.0], 0.0),
+    (counts(66, 66), (4, 4), [-1.5596, 1.5596, 0.0], 0.0640),
+    (counts(66, 66), (4, 8), [-1.1660, 1.5495, -0.7174], 0.0108),
 ]
 
 
@@ -168,6 +172,16 @@ def test_rl_steps_come_every_few_weight_steps(new_search, tmp_path, rl_every):
     assert search.counts["weight_updates"] == search.total_steps
 
 
+@pytest.mark.parametrize(("rl_from", "begins"), [(None, 0.25), (0.0, 0.25), (0.1, 0.25), (0.25, 0.25), (0.6, 0.6)])
+def test_rl_steps_begin_after_warmup_or_later(new_search, tmp_path, rl_from, begins):
+    search = trained(new_search(epochs=5, kind=ConditionalDraws, rl_from=rl_from), tmp_path, epochs=5)
+    assert search.total_steps == 55
+    assert search.counts["rl_updates"] == sum(step / 55 >= begins for step in range(55))
+    before = [point for point in search.history if point["step"] <= 55 * begins]
+    assert len(before) > 2
+    assert all(set(layer) == {layer[0]} for point in before for layer in point["probabilities"])  # uniform as yet
+
+
 def one_rl_update(new_search, children, **method):
     """The step of given children's RL update, by SGD with a rate of 1, and what it was computed from."""
     small = new_search(warmup_fraction=0.0, rl_optimizer="sgd", eta=1.0, **method)
@@ -181,9 +195,12 @@ def one_rl_update(new_search, children, **method):
     return search, before, search.controller.logits.detach() - before, step, rows
 
 
-@pytest.mark.parametrize(("progress", "share"), [(0.25, 1.0), (0.625, 0.5), (1.0, 0.0)])
-def test_the_cosine_of_eta_runs_from_the_end_of_warmup(new_search, progress, share):
-    small = new_search(rl_schedule="cosine", eta=0.3)
+@pytest.mark.parametrize(
+    ("rl_from", "progress", "share"),
+    [(None, 0.25, 1.0), (None, 0.625, 0.5), (None, 1.0, 0.0), (0.1, 0.625, 0.5), (0.6, 0.6, 1.0), (0.6, 0.8, 0.5)],
+)
+def test_the_cosine_of_eta_runs_from_the_first_rl_step(new_search, rl_from, progress, share):
+    small = new_search(rl_schedule="cosine", eta=0.3, rl_from=rl_from)
     (_, optimizer), _ = small.search.configure_optimizers()
     rows = next(iter(small.data.train_dataloader())).valid.split(16)[0]
     small.search._rl_update(rows, torch.tensor([[0, 1]]), progress, optimizer)
@@ -242,9 +259,7 @@ def test_several_children_are_judged_on_the_same_rows_against_each_other(new_sea
     children = [[0, 1], [1, 0]]
     search, before, moved, step, rows = one_rl_update(new_search, children, kind=ConditionalDraws)
     inputs = search.encoder(rows.numerical, rows.categorical)
-    a, b = (
-        1 - log_loss(search.supernet(inputs, search.space.widths(child)), rows.target).item() for child in children
-    )
+    a, b = (1 - log_loss(search.supernet(inputs, search.space.widths(child)), rows.target).item() for child in children)
     assert step.reward.tolist() == pytest.approx([a, b], abs=1e-6)
     assert step.advantage.tolist() == pytest.approx([a - b, b - a], abs=1e-6)
     difference = onehot(children[0], before) - onehot(children[1], before)
@@ -319,9 +334,11 @@ def test_refuses(new_search, method, name):
 
 def test_metrics_say_what_was_exact_and_what_was_estimated(new_search, tmp_path):
     for settings, estimated in (({}, False), ({"num_samples": 64}, True), ({"prob_valid": "omitted"}, False)):
-        search = trained(new_search(epochs=6, **settings), tmp_path, epochs=6)
-        last = search.history[-1]
+        search = trained(new_search(**settings), tmp_path)
         exact = Enumeration(search.space, search.limits.costs, search.limits.at_most)
-        assert last["prob_valid"] == pytest.approx(exact.log_prob(search.controller.logits.detach()).exp().item())
-        assert (last["prob_valid_estimate"] is not None) == estimated
-        assert 0 < last["advantage"] < 3
+        logits = search.controller.logits.detach()
+        assert search.history[-1]["prob_valid"] == pytest.approx(exact.log_prob(logits).exp().item())
+        updated = [point for point in search.history if point["reward"] is not None]
+        assert len(updated) > 2
+        assert all(0 < point["advantage"] < 3 for point in updated)
+        assert {point["prob_valid_estimate"] is not None for point in updated} == {estimated}
