@@ -23,6 +23,8 @@ from tabnas.optim import SGD, Adam
 from tabnas.progress import Display
 from tabnas.search.module import TabNAS
 from tabnas.space import SearchSpace, Widths
+from tabnas.toy.search import ToySearch, ToySetup
+from tabnas.toy.table import LossTable
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ LARGEST_SUPERNET_PARAMS = 10**9  # 4 GB, and as much again for each of Adam's mo
 
 TOP_LEVEL_KEYS = (
     "accelerator", "dataset", "experiment", "limits", "optimizer",
-    "resume", "retrain", "search", "seed", "space", "trainer",
+    "resume", "retrain", "search", "seed", "space", "study", "trainer",
 )  # fmt: skip
 
 
@@ -60,7 +62,7 @@ class Setup:
     seed: int
 
 
-def build(cfg: DictConfig, folder: Path) -> Setup:
+def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     """Instantiate a config; UserError for whatever in it cannot work, before anything is trained."""
     for key in cfg:
         if key not in TOP_LEVEL_KEYS:
@@ -73,6 +75,10 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
     trainer, dataset, retrain, seed = cfg.trainer, cfg.dataset, cfg.retrain, cfg.seed
     require_integer("seed", seed, low=0, high=2**63 - 1, remedy="any such integer will do")
     require_integer("trainer.max_epochs", trainer.max_epochs, low=1, remedy="30 epochs will do for Connect-4")
+    if "losses" in dataset:
+        return _build_toy(cfg, config, folder)
+    if "study" in cfg:
+        raise UserError("study", "must go with known losses", f"dataset={dataset.get('name')}", "give dataset=toy")
     require_integer("trainer.log_every_n_steps", trainer.log_every_n_steps, low=1, remedy="100 is a good choice")
     every = trainer.checkpoint_every_seconds
     require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
@@ -104,21 +110,15 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
     if params(space.largest) > LARGEST_SUPERNET_PARAMS:
         rule = f"must make a SuperNet of at most {LARGEST_SUPERNET_PARAMS:,} parameters"
         raise UserError("space.choices", rule, f"{params(space.largest):,}", "leave out the largest widths")
-    with Display() as display:
-        limits, config["limits"] = limits_from(
-            config.get("limits"),
-            space,
-            n_inputs=encoder.n_inputs,
-            n_outputs=table.n_outputs,
-            n_embedding_params=sum(p.numel() for p in encoder.parameters()),
-            device=torch_device(cfg.accelerator.name),
-            folder=default_folder(),
-            kept=folder / LATENCIES,
-            progress=display.phase("latency"),
-        )
-    if limits.allow(space.largest):
-        amounts = ", ".join(f"{amount:,} {name}" for name, amount in limits.amounts(space.largest).items())
-        log.warning("limits: the largest architecture keeps to them (%s), so nothing is ruled out", amounts)
+    limits = _limits(
+        config,
+        space,
+        folder,
+        n_inputs=encoder.n_inputs,
+        n_outputs=table.n_outputs,
+        n_embedding_params=sum(p.numel() for p in encoder.parameters()),
+        device=torch_device(cfg.accelerator.name),
+    )
     method = _instantiated(
         "search", cfg.search, space=space, limits=limits, generator=torch.Generator().manual_seed(seed)
     )
@@ -149,6 +149,47 @@ def build(cfg: DictConfig, folder: Path) -> Setup:
         retrain_epochs=retrain.max_epochs,
         seed=seed,
     )
+
+
+def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetup:
+    """Known losses in place of a network and its data."""
+    dataset = config["dataset"]
+    space = SearchSpace(config["space"]["choices"])
+    table = LossTable(dataset["losses"], dataset.get("n_inputs"), dataset.get("n_outputs"), space)
+    shape = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
+    limits = _limits(config, space, folder, **shape, n_embedding_params=0, device="cpu")
+    params = ParameterCount(**shape)
+    generator = torch.Generator().manual_seed(cfg.seed)
+    method = _instantiated("search", cfg.search, space=space, limits=limits, generator=generator)
+    return ToySetup(
+        config=config,
+        folder=folder,
+        data=table,
+        space=space,
+        limits=limits,
+        costs=lambda widths: {params.name: params(widths), **limits.amounts(widths)},
+        search=ToySearch(method, table, cfg.trainer.max_epochs * table.steps_per_epoch),
+        study=_instantiated("study", cfg.study) if "study" in cfg else None,
+        max_epochs=cfg.trainer.max_epochs,
+        seed=cfg.seed,
+    )
+
+
+def _limits(config: dict[str, Any], space: SearchSpace, folder: Path, **networks: Any) -> Limits:
+    """What `limits` asks for; in `config` they are numbers afterwards. networks: see limits_from."""
+    with Display() as display:
+        limits, config["limits"] = limits_from(
+            config.get("limits"),
+            space,
+            folder=default_folder(),
+            kept=folder / LATENCIES,
+            progress=display.phase("latency"),
+            **networks,
+        )
+    if limits.allow(space.largest):
+        amounts = ", ".join(f"{amount:,} {name}" for name, amount in limits.amounts(space.largest).items())
+        log.warning("limits: the largest architecture keeps to them (%s), so nothing is ruled out", amounts)
+    return limits
 
 
 def _instantiated(key: str, node: Any, **arguments: Any) -> Any:

@@ -33,6 +33,8 @@ from tabnas.retrain import Retraining, summary
 from tabnas.search.dashboard import Dashboard
 from tabnas.search.plain import random_feasible, uniform_width
 from tabnas.space import Widths, hyphenated
+from tabnas.toy import run as toy
+from tabnas.toy.search import TASK, ToySetup
 from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         if (folder / result.FILE).exists():
             log.warning("resume: this run had finished; nothing was done")
             finished = result.read(folder)
-            result.show(finished, folder)
+            _show(finished, folder)
             shutil.rmtree(folder / "retrain", ignore_errors=True)  # killed before the run could
             return finished
     started = time.perf_counter()
@@ -71,6 +73,8 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
     for cost in setup.limits.costs:
         if isinstance(cost, Latency):
             cost.write(folder / LATENCIES)
+    if isinstance(setup, ToySetup):
+        return _run_toy(setup, started)
     with Display() as display:
         logger = _logger(setup)
         searched = _searched(setup, logger, display)
@@ -105,6 +109,19 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
     shutil.rmtree(folder / "retrain")
     result.show(finished, folder)
     return finished
+
+
+def _run_toy(setup: ToySetup, started: float) -> Result:
+    if setup.study is not None:
+        return toy.run_study(setup, started)
+    finished = toy.run(setup, started)
+    result.write(setup.folder, finished)
+    _show(finished, setup.folder)
+    return finished
+
+
+def _show(finished: Result, folder: Path) -> None:
+    (toy.show if finished["dataset"]["task"] == TASK else result.show)(finished, folder)
 
 
 def _searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict[str, Any]:

@@ -63,7 +63,12 @@ def problems(draw) -> tuple[SearchSpace, tuple[Cost, ...], tuple[int, ...], Tens
     layer = st.lists(widths, min_size=1, max_size=5, unique=True)
     space = SearchSpace(draw(st.lists(layer, min_size=1, max_size=4)))
     limits = tuple(draw(st.integers(cost(space.smallest), cost(space.largest))) for cost in costs)
-    return space, costs, limits, padded_logits(space, draw(st.integers(0, 1000)), draw(st.sampled_from([0.0, 1.5, 6.0])))
+    return (
+        space,
+        costs,
+        limits,
+        padded_logits(space, draw(st.integers(0, 1000)), draw(st.sampled_from([0.0, 1.5, 6.0]))),
+    )
 
 
 def misfit(draws: Iterable[object], expected: dict[object, float]) -> float:

@@ -4,15 +4,17 @@ import json
 
 import pytest
 
-from tabnas.bench import overhead, search_ratio, setting
+from tabnas.bench import feasibility, overhead, search_ratio, setting, toy
 from tabnas.bench.__main__ import BENCHES, main
 from tabnas.bench.line import Line
 from tabnas.bench.setting import Case, Setting, random_table
 
 
-def test_a_line_is_ok_at_or_below_its_target():
+def test_a_line_is_ok_on_the_right_side_of_its_target():
     assert Line.at_most("b", "c", 1.0, "x", 1.0).ok
     assert not Line.at_most("b", "c", 1.01, "x", 1.0).ok
+    assert Line.at_least("b", "c", 1.0, "x", 1.0).ok
+    assert not Line.at_least("b", "c", 0.99, "x", 1.0).ok
 
 
 @pytest.fixture
@@ -20,10 +22,19 @@ def tiny(monkeypatch):
     case = Case("connect4 tiny", lambda: random_table(2000, 6, 3), 32, 3, 50_000, 100.0)
     for module in (overhead, search_ratio):
         monkeypatch.setattr(module, "CASES", (case, case, case))
+    for module in (setting, overhead, search_ratio):
+        monkeypatch.setattr(module, "WHOLE_SEARCH_EPOCHS", 4)
+    for module in (overhead, search_ratio, feasibility):
         monkeypatch.setattr(module, "ROUNDS", 1)
-        monkeypatch.setattr(module, "WHOLE_SEARCH_EPOCHS", 20)
     monkeypatch.setattr(setting, "STEPS_PER_BLOCK", 10)
     monkeypatch.setattr(overhead, "STEPS_PER_BLOCK", 10)
+    refreshed = Case("volkert tiny", lambda: random_table(2000, 180, 10), 32, 4, 27_882)  # whose V is not listed
+    monkeypatch.setattr(feasibility, "SPACES", ((case, 64), (refreshed, 64)))
+    monkeypatch.setattr(feasibility, "STEPS", 5)
+    monkeypatch.setattr(feasibility, "WEIGHT_STEPS", 5)
+    monkeypatch.setattr(feasibility, "MONTE_CARLO_SECONDS", 0.0)
+    for name, few in {"NUM_RUNS": 10, "PLAIN_RUNS": 1, "ROUNDS": 1, "EVALUATIONS": 20}.items():
+        monkeypatch.setattr(toy, name, few)
     return case
 
 
@@ -46,7 +57,7 @@ def test_every_part_of_a_step_is_seen(tiny, tmp_path):
 
 
 def test_parts_exclude_each_other():
-    inclusive = {"weight": 5.0, "optimizer": 2.0, "rl": 4.0, "reward": 1.0, "draw": 0.5}
+    inclusive = {"weight": 5.0, "optimizer": 2.0, "rl": 4.0, "quality": 1.0, "draw": 0.5}
     parts = search_ratio.exclusive(inclusive, 12.0)
     assert parts == {
         "child forward and backward": 3.0, "optimizer": 2.0, "RL forward": 1.0, "controller": 3.5,
@@ -58,5 +69,6 @@ def test_parts_exclude_each_other():
 def test_the_median_feasible_architecture(tmp_path):
     case = Case("tiny", lambda: random_table(200, 6, 3), 32, 3, 2000, 1.0)
     ready = Setting(case, tmp_path)
-    feasible = sorted(cost for cost in map(ready.cost, ready.space) if cost <= 2000)
-    assert ready.cost(ready.median_feasible()) == feasible[len(feasible) // 2]
+    (params,) = ready.limits.costs
+    feasible = sorted(cost for cost in map(params, ready.space) if cost <= 2000)
+    assert params(ready.median_feasible()) == feasible[len(feasible) // 2]

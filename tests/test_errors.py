@@ -18,43 +18,46 @@ QUICK = "experiment=quick"
 # What is typed, and what the line must name and say.
 WRONG = {
     ("searchh=tabnas",): "got 'searchh'; did you mean 'search'?",
-    ("search.etaa=0.1",): "search.etaa: must be one of baseline_decay, enumerate_up_to, eta,",
+    ("search.etaa=0.1",): "search.etaa: must be one of baseline_decay, eta,",
     ("retrain.seed=4",): "got 'seed'; did you mean 'seeds'?",
     ("search.eta.x=1",): "search.eta.x: must be an existing key",
     ("nothing.at.all=1",): "nothing.at.all: must be an existing key",
     ("+foo=1",): "foo: must be one of accelerator,",
-    ("+search.foo=1",): "search.foo: must be one of baseline_decay, enumerate_up_to, eta,",
+    ("+search.foo=1",): "search.foo: must be one of baseline_decay, eta,",
     ("dataset=null",): "config: must name an option for each group",
     ("retrain=null",): "retrain: must be a group of settings, got None",
     ("retrain=3",): "retrain: must be a group of settings, got 3",
-    ("~limits",): "limits: must be a list of one limit, on params, got None",
+    ("~limits",): "limits: must be a list of limits, got None",
     ("~search",): "search: must be a group of settings with a _target_, got {'eta': 0.05}",
     ("dataset.source=null",): "dataset.source: must be a group of settings with a _target_, got None",
     ("dataset.source._target_=nope.load",): "must name a class or function that can be imported, got 'nope.load'",
     ("dataset.source._target_=tabnas.data.digits.load_digits",): "must return a tabnas.data.table.Table, got",
-    ("limits.0.limit=99999999999999999999",): "limits.0.limit: must be an integer in [1, 9.22337e+18]",
+    ("limits.0.limit=99999999999999999999",): "limits.0.limit: must be a number in (0, 9.0072e+15]",
     ("space.choices=[[8,99999999999]]",): "space.choices: must make a SuperNet of at most 1,000,000,000 parameters",
     ("dataset.val_fraction=0.0001",): "dataset.val_fraction: must leave a row of the 1797 for validation, got 0.0001",
     ("optimizer.betas=3",): "optimizer.betas: must be two numbers in [0, 1), got 3",
     ("search.eta=inf",): "search.eta: must be a number above 0, got inf",
     ("search.num_samples=99999999999",): "search.num_samples: must be an integer in [1, 1e+07]",
-    ("dataset=conect4",): "dataset: must be one of connect4, digits, got 'conect4'; did you mean 'connect4'?",
-    ("search=darts",): "search: must be one of tabnas, got 'darts'",
-    ("space=layers7",): "space: must be one of layers3, layers4, layers5, layers9, got 'layers7'",
-    ("experiment=paper/nothing",): "experiment: must be one of paper/connect4, quick, got 'paper/nothing'",
+    ("dataset=conect4",): "got 'conect4'; did you mean 'connect4'?",
+    ("search=darts",): "search: must be one of mnasnet, mnasnet_clipped, resource_oblivious, tabnas,",
+    ("space=layers7",): "space: must be one of layers3, layers4, layers5, layers9,",
+    ("experiment=paper/nothing",): "experiment: must be one of paper/connect4, quick,",
     ("limits",): "limits: must be KEY=VALUE",
     ("search.eta=[1",): "must be KEY=VALUE",
-    ("limits=10000",): "limits: must be a list of one limit, on params, got 10000; give limits.0.limit=10000",
-    ("limits=[]",): "limits: must be a list of one limit, on params, got []",
-    ("limits=[{cost: params}]",): "limits: must have the keys cost and limit, got {'cost': 'params'}",
-    ("limits.0.cost=prams",): "limits.0.cost: must be one of params, got 'prams'; did you mean 'params'?",
+    ("limits=10000",): "limits: must be a list of limits, got 10000; give limits=[{cost: params, limit: 10000}], or",
+    ("limits=[]",): "limits: must be a list of limits, got []",
+    ("limits=[{cost: params}]",): "limits.0: must have the keys cost and limit, got {'cost': 'params'}",
+    ("limits.0.cost=prams",): "limits.0.cost: must be one of flops, latency_us, params, got 'prams'; did you",
     ("limits.1.limit=5",): "limits.1.limit: must be an existing key",
     ("search.eta=0.1,0.2",): "search.eta: must be one value, got '0.1,0.2'; add -m to run each of several in turn",
     ("epochs=3",): "epochs: must be one of accelerator, dataset,",
     ("retrain.epochs=3",): "got 'epochs'; did you mean 'max_epochs'?",
     ("--config-name=nonsense",): "Cannot find primary config 'nonsense'",
-    ("limits.0.limit=0",): "limits.0.limit: must be an integer in [1, 9.22337e+18], got 0",
-    ("limits.0.limit=ten",): "limits.0.limit: must be an integer in [1, 9.22337e+18], got 'ten'",
+    ("limits.0.limit=0",): "limits.0.limit: must be a number in (0, 9.0072e+15], got 0",
+    ("limits.0.limit=ten",): "limits.0.limit: must be a number, or an architecture with as many layers as",
+    ("limits.0.limit=8-9",): "limits.0.limit: must be an architecture of the space, got '8-9'; 9 is no choice there",
+    ("limits=[{cost: params, limit: 4000}, {cost: flops, limit: 9}]",): "limit on flops must be at least 656",
+    ("limits=[{cost: [params], limit: 9}]",): "limits.0.cost: must be one of flops, latency_us, params, got ['params']",
     ("limits.0.limit=500",): "at least 682, the cost of the smallest architecture, got 500; raise the limit to 682",
     ("space.choices=[]",): "space.choices: must be a non-empty list",
     ("space.choices=[[8,16],[]]",): "space.choices[1]: must be a non-empty list of widths, got []",
@@ -72,8 +75,15 @@ WRONG = {
     ("search.num_samples=0",): "search.num_samples: must be an integer in [1, 1e+07], got 0",
     ("search.proposal=q",): "search.proposal: must be one of p, uniform, got 'q'",
     ("search.prob_valid=exact",): "search.prob_valid: must be one of constant, differentiated, omitted, got 'exact'",
+    ("search.rl_every=0",): "search.rl_every: must be an integer of at least 1, got 0",
+    ("search=tabnas_exact", "search.num_children=0"): "search.num_children: must be an integer in [1, 1000], got 0",
+    ("search=tabnas_exact", "search.num_samples=64"): "search.num_samples: must be one of baseline_decay,",
+    ("search=tunas_abs", "search.beta=1"): "search.beta: must be a number in [-1e+06, 0], got 1",
+    ("search=mnasnet", "limits=[{cost: params, limit: 4000}, {cost: flops, limit: 4000}]"): "limits: must be one with",
+    ("search.weight_draws=q",): "search.weight_draws: must be one of p, valid, got 'q'",
+    ("+search.selection.foo=1",): "search.selection.foo: must be one of",
     ("search.warmup_fraction=1",): "search.warmup_fraction: must be a number in [0, 0.99], got 1",
-    ("search.selection.rule=best",): "search.selection.rule: must be one of largest, most_probable, got 'best'",
+    ("search.selection.rule=best",): "search.selection.rule: must be one of largest, most_probable, one_shot, got",
     ("search.selection.num_draws=none",): "search.selection.num_draws: must be an integer of at least 1, got 'none'",
     ("search.selection=3",): "search.selection: must be a mapping, got 3",
     ("optimizer.lr=0",): "optimizer.lr: must be a number above 0, got 0",
@@ -137,7 +147,9 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(train_py, t
 def test_a_limit_that_rules_nothing_out_is_a_warning(train_py):
     outcome = train_py(QUICK, "limits.0.limit=1000000", "trainer.max_epochs=1", "retrain.max_epochs=1")
     assert outcome.code == 0
-    assert "WARNING: limits: no architecture costs more than 1,000,000 params" in outcome.err
+    assert (
+        "WARNING: limits: the largest architecture keeps to them (8,970 params), so nothing is ruled out" in outcome.err
+    )
 
 
 def test_in_a_process_of_its_own(tmp_path):
@@ -155,7 +167,12 @@ def test_in_a_process_of_its_own(tmp_path):
 def test_help_names_groups_settings_and_examples(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "--help"]
     text = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    for part in ("dataset: connect4, digits", "search: tabnas", "resume=", "tensorboard --logdir"):
+    for part in (
+        "dataset: connect4, digits",
+        "search: mnasnet, mnasnet_clipped, resource_oblivious, tabnas",
+        "resume=",
+        "tensorboard --logdir",
+    ):
         assert part in text
     cfg = compose()
     settings = re.findall(r"^([a-z_.0-9]+)=(\S+)  +", text, flags=re.MULTILINE)

@@ -21,6 +21,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cost": {"space"},
     "controller": {"space"},
     "feasibility": {"errors", "space", "cost", "controller"},
+    "method": {"errors", "space", "cost", "controller", "reward", "feasibility"},
+    "latency": {"errors", "space", "cost", "network"},
+    "limits": {"errors", "space", "cost", "latency"},
     "supernet": {"space", "network"},
     "optim": {"errors", "supernet"},
     "data": {"errors"},
@@ -28,12 +31,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"encoder", "network", "trainer"},
     "progress": {"space"},
     "search": {
-        "errors", "space", "cost", "reward", "controller", "feasibility", "encoder", "supernet", "optim", "metrics",
-        "data",
+        "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
+        "metrics", "data",
     },
     "retrain": {"errors", "space", "encoder", "network", "optim", "metrics", "data", "trainer"},
 }  # fmt: skip
-PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "controller", "reward"}
+PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}
 ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "build", "bench", "__init__"}
 
 

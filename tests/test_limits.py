@@ -17,7 +17,7 @@ CRITEO = {"n_inputs": 1027, "n_outputs": 1, "n_embedding_params": 5000, "device"
 
 @pytest.fixture
 def limits(tmp_path):
-    return lambda config, **more: limits_from(config, SPACE, **CRITEO, folder=tmp_path, **more)
+    return lambda config, **more: limits_from(config, SPACE, **CRITEO, folder=tmp_path, kept=tmp_path / "kept", **more)
 
 
 @pytest.fixture
@@ -73,6 +73,15 @@ def test_latency_is_asked_for_and_its_limit_is_in_nanoseconds(limits, measured, 
     assert measured[1]["batch_size"] == 1
 
 
+def test_a_resumed_run_goes_by_the_table_it_kept(limits, measured, tmp_path):
+    (first,) = limits([{"cost": "latency_us", "limit": 12.5}])[0].costs
+    slower = Latency(SPACE, 1027, 1, {shape: Timing(2 * t.median_ns, 0) for shape, t in first.timings.items()})
+    slower.write(tmp_path / "kept")
+    (second,) = limits([{"cost": "latency_us", "limit": 12.5}])[0].costs
+    assert second((32, 144, 24)) == slower((32, 144, 24)) != first((32, 144, 24))
+    assert len(measured) == 1
+
+
 def test_several(limits, measured):
     made, described = limits(
         [{"cost": "flops", "limit": 9}, {"cost": "latency_us", "limit": 7}, {"cost": "params", "limit": 8}]
@@ -82,7 +91,7 @@ def test_several(limits, measured):
     assert [entry["limit"] for entry in described] == [9, 7, 8]
 
 
-@pytest.mark.parametrize("given", [1e4, 10000.0, 10000])
+@pytest.mark.parametrize("given", [1e4, 10000])
 def test_a_whole_number_may_be_written_as_a_float(limits, given):
     made, described = limits([{"cost": "params", "limit": given}])
     assert made.at_most == (10000,)
@@ -173,7 +182,11 @@ WRONG = [
     (params(limit=[32.0, 144, 24]), "limits.0.limit", "as many layers as the space"),
     (params(limit=[[32], 144, 24]), "limits.0.limit", "as many layers as the space"),
     (params(limit="32-145-24"), "limits.0.limit", "must be an architecture of the space, got '32-145-24'; 145 is no"),
-    (params(limit=[32, 144, 25]), "limits.0.limit", "must be an architecture of the space, got [32, 144, 25]; 25 is no"),
+    (
+        params(limit=[32, 144, 25]),
+        "limits.0.limit",
+        "must be an architecture of the space, got [32, 144, 25]; 25 is no",
+    ),
 ]
 
 

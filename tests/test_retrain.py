@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 
 from tabnas.encoder import Encoder
 from tabnas.metrics import evaluate, log_loss
@@ -74,6 +75,32 @@ def test_what_is_done_is_not_repeated(retraining):
     path = retraining.folder / "8-4-seed0.json"
     path.write_text(json.dumps({"loss": 1.25, "balanced_error": 0.5, "seconds": 1.0}))
     assert retraining.outcome((8, 4), 0)["loss"] == 1.25
+
+
+class Killed(Exception):
+    pass
+
+
+class KilledAt(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if module.step >= self.step:
+            raise Killed
+
+
+@pytest.mark.parametrize("stops", [(5,), (22,), (27,), (5, 16, 32), (11, 27)])
+def test_a_training_taken_up_ends_as_if_never_stopped(retraining, tmp_path, stops):
+    """11 steps an epoch, in blocks of 5, for 4 epochs."""
+    stopped = replace(retraining, checkpoint_every_seconds=0, folder=tmp_path / "stopped")
+    for step in stops:
+        with pytest.raises(Killed):
+            stopped.outcome((8, 4), 3, [KilledAt(step)])
+    outcomes = [r.outcome((8, 4), 3) for r in (retraining, stopped)]
+    assert outcomes[0]["loss"] == outcomes[1]["loss"]
+    weights = [torch.load(r.weights((8, 4), 3), weights_only=True) for r in (retraining, stopped)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_summary_of_several_seeds():

@@ -20,10 +20,10 @@ BY_HAND = [
 @pytest.mark.parametrize(("q", "ratio", "beta", "plain", "clipped", "absolute"), BY_HAND)
 def test_rewards_by_hand(q, ratio, beta, plain, clipped, absolute):
     q, ratio = torch.tensor([q, q]), torch.tensor([ratio, ratio])
-    for beta in (beta, torch.tensor(beta)):
-        assert mnasnet(q, ratio, beta).tolist() == pytest.approx([plain] * 2)
-        assert mnasnet_clipped(q, ratio, beta).tolist() == pytest.approx([clipped] * 2)
-        assert tunas_abs(q, ratio, beta).tolist() == pytest.approx([absolute] * 2)
+    for exponent in (beta, torch.tensor(beta)):
+        assert mnasnet(q, ratio, exponent).tolist() == pytest.approx([plain] * 2)
+        assert mnasnet_clipped(q, ratio, exponent).tolist() == pytest.approx([clipped] * 2)
+        assert tunas_abs(q, ratio, exponent).tolist() == pytest.approx([absolute] * 2)
 
 
 def test_quality_is_one_less_the_loss():

@@ -12,10 +12,13 @@ import pytest
 import torch
 
 from tabnas import model, result
+from tabnas.cost import ParameterCount
 from tabnas.data import digits
 from tabnas.data.datamodule import TableDataModule
 from tabnas.metrics import evaluate
 from tabnas.network import Network
+from tabnas.space import SearchSpace
+from tests.brute_force import feasible, log_probs
 from tests.conftest import ROOT
 
 QUICK = ("experiment=quick", "trainer.checkpoint_every_seconds=0")
@@ -65,6 +68,92 @@ def test_a_run_leaves_what_it_should(train_py, tmp_path):
     assert all(name in chosen for name in ("search", "uniform width", "random feasible"))
     for architecture in found["architectures"]:
         assert "-".join(map(str, architecture["widths"])) in outcome.out
+
+
+SEARCHES = {
+    "mnasnet": (), "mnasnet_clipped": (), "resource_oblivious": (), "tabnas": ("search.num_samples=64",),
+    "tabnas_exact": ("search.num_children=3", "search.rl_from=null", "search.rl_every=1"), "tunas_abs": (),
+}  # fmt: skip
+
+
+def test_there_are_no_other_searches():
+    assert {path.stem for path in (ROOT / "conf" / "search").glob("*.yaml")} == set(SEARCHES)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_every_search_leaves_a_whole_and_feasible_result(train_py, tmp_path, search):
+    outcome = train_py(*SHORT, f"search={search}", "search.eta=0.3", *SEARCHES[search])
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    found = result.read(folder_of(tmp_path))
+    steps, rl_steps = 4 * 22, 3 * 22
+    about = found["search"]
+    assert about["method"] == search
+    assert about["weight_updates"] == steps
+    assert about["rl_updates"] + about["skipped_infeasible"] + about["skipped_no_sample"] == rl_steps
+    each = 3 if search == "tabnas_exact" else 1
+    assert about["children_evaluated"] == each * (about["rl_updates"] + about["skipped_no_sample"])
+    if search != "tabnas":
+        assert about["rl_updates"] == rl_steps
+    logits = torch.zeros(2, 4, dtype=torch.float64) + torch.tensor(about["logits"])
+    space, cost = SearchSpace([[8, 16, 32, 64]] * 2), ParameterCount(64, 10)
+    valid = feasible(space, cost, 4000)
+    log_p = log_probs(space, valid, logits)
+    assert about["prob_valid"] == pytest.approx(log_p.logsumexp(dim=0).exp().item(), rel=1e-5)
+    leading = space.widths(logits.argmax(dim=1).tolist())
+    assert about["leading"] == {
+        "widths": list(leading), "costs": {"params": cost(leading)}, "feasible": cost(leading) <= 4000,
+    }  # fmt: skip
+    assert about["history"][-1]["step"] == steps
+    chosen = [a for a in found["architectures"] if "search" in a["chosen_by"]]
+    assert 1 <= len(chosen) <= 3
+    for architecture in found["architectures"]:
+        built = Network(64, architecture["widths"], 10)
+        assert sum(p.numel() for p in built.parameters()) == architecture["costs"]["params"] <= 4000
+        assert len(architecture["stand_alone"]["loss"]["runs"]) == 2
+    for architecture in chosen:
+        one = log_p[valid.index(space.indices(architecture["widths"]))]
+        assert architecture["probability"] == pytest.approx((one - log_p.logsumexp(dim=0)).exp().item(), rel=1e-4)
+    if search == "tabnas_exact":
+        assert about["selection"].startswith("smallest one-shot loss of ")
+        losses = [a["one_shot"]["loss"] for a in chosen]
+        assert losses == sorted(losses)
+
+
+@pytest.mark.parametrize("search", ["tabnas", "tabnas_exact", "resource_oblivious"])
+def test_all_limits_hold_for_all_that_is_returned(train_py, tmp_path, search):
+    limits = "limits=[{cost: params, limit: 4000}, {cost: flops, limit: 16-32}]"
+    outcome = train_py(*SHORT, f"search={search}", limits)
+    assert outcome.code == 0, outcome.err
+    found = result.read(folder_of(tmp_path))
+    flops = 64 * 16 + 16 * 32 + 32 * 10
+    assert found["limits"] == [
+        {"cost": "params", "limit": 4000}, {"cost": "flops", "limit": flops, "reference": "16-32"},
+    ]  # fmt: skip
+    for architecture in found["architectures"]:
+        linears = Network(64, architecture["widths"], 10).linears
+        costs = architecture["costs"]
+        assert costs["params"] == sum(p.numel() for layer in linears for p in layer.parameters()) <= 4000
+        assert costs["flops"] == sum(layer.weight.numel() for layer in linears) <= flops
+    assert "4,000 params and 1,856 flops" in outcome.out
+
+
+def test_a_limit_on_latency(train_py, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    limits = "limits=[{cost: latency_us, limit: 16-32, batch_size: 8}]"
+    outcome = train_py(*SHORT, "search=tabnas_exact", limits)
+    assert outcome.code == 0, outcome.err
+    (cached,) = (tmp_path / "cache" / "tabnas" / "latency").iterdir()
+    found = result.read(folder_of(tmp_path))
+    (limit,) = found["limits"]
+    assert (limit["cost"], limit["reference"], limit["batch_size"]) == ("latency_us", "16-32", 8)
+    for architecture in found["architectures"]:
+        assert set(architecture["costs"]) == {"params", "latency_us"}
+        assert 0 < architecture["costs"]["latency_us"] <= limit["limit"]
+    before = cached.read_bytes()
+    assert train_py(*SHORT, "search=tabnas_exact", limits, "hydra.run.dir=again").code == 0
+    assert cached.read_bytes() == before
+    assert result.read(tmp_path / "again")["limits"] == found["limits"]
 
 
 def test_the_saved_network_is_the_best_one(train_py, tmp_path):
@@ -194,14 +283,13 @@ def killed_when(process: subprocess.Popen[bytes], reached) -> None:
     process.stderr.close()
 
 
-KILL_QUICK = (*QUICK, "hydra.run.dir=run", "search.num_samples=64", "trainer.max_epochs=20")
-
-
 @pytest.mark.slow
-def test_a_run_killed_in_warmup_search_and_retraining_ends_as_one_never_killed(tmp_path):
+@pytest.mark.parametrize("search", [("search.num_samples=64",), ("search=tabnas_exact",)], ids="".join)
+def test_a_run_killed_in_warmup_search_and_retraining_ends_as_one_never_killed(tmp_path, search):
+    arguments = (*QUICK, "hydra.run.dir=run", "trainer.max_epochs=20", *search)
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
-    whole = start(tmp_path / "whole", *KILL_QUICK)
+    whole = start(tmp_path / "whole", *arguments)
     assert whole.wait() == 0
     whole.stderr.close()
 
@@ -211,7 +299,7 @@ def test_a_run_killed_in_warmup_search_and_retraining_ends_as_one_never_killed(t
     def step_is(low: int, high: int) -> bool:
         return checkpoint.exists() and low <= torch.load(checkpoint, weights_only=True)["tabnas"]["step"] <= high
 
-    killed_when(start(tmp_path / "killed", *KILL_QUICK), lambda: (run / "run.yaml").exists())
+    killed_when(start(tmp_path / "killed", *arguments), lambda: (run / "run.yaml").exists())
     assert not checkpoint.exists()
     killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: step_is(20, 109))
     killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: step_is(140, 430))
@@ -272,6 +360,6 @@ def test_a_table_of_ones_own(train_py, tmp_path, monkeypatch):
     assert outcome.code == 0, outcome.err
     found = result.read(folder_of(tmp_path))
     assert (found["dataset"]["n_inputs"], found["dataset"]["n_outputs"]) == (8, 1)
-    wrong = train_py(*SHORT, "dataset.source._target_=mine.laod")
+    wrong = train_py(*SHORT, "dataset.source._target_=mine.laod", "hydra.run.dir=wrong")  # not within a second's folder
     assert wrong.code == 2
     assert "laod" in wrong.err

@@ -44,6 +44,23 @@ def test_slice_mask_and_child_agree(example):
         assert not outside.any()
 
 
+@settings(deadline=None)
+@given(spaces_and_children(), st.data())
+def test_several_children_at_once_are_each_alone(example, data):
+    space, widths, n_inputs, n_outputs, seed = example
+    one = st.tuples(*map(st.sampled_from, space.choices))
+    children = [widths, *data.draw(st.lists(one, max_size=4))]
+    torch.manual_seed(seed)
+    supernet = SuperNet(space, n_inputs, n_outputs).double()
+    x = torch.randn(7, n_inputs, dtype=torch.float64)
+    before = [p.clone() for p in supernet.parameters()]
+    together = supernet.several(x, children)
+    assert len(together) == len(children)
+    for outputs, child in zip(together, children, strict=True):
+        assert torch.allclose(outputs, supernet(x, child), rtol=0, atol=1e-9)
+    assert all(torch.equal(p, q) for p, q in zip(supernet.parameters(), before, strict=True))
+
+
 def test_mask_takes_widths_as_a_tensor():
     supernet = SuperNet(SearchSpace([[2, 4], [3, 6]]), 5, 2).double()
     x = torch.randn(4, 5, dtype=torch.float64)

@@ -16,11 +16,13 @@ from tabnas.bench.feasibility import feasibility
 from tabnas.bench.line import Line
 from tabnas.bench.overhead import overhead
 from tabnas.bench.search_ratio import search_ratio
+from tabnas.bench.toy import toy
 
 BENCHES: dict[str, Callable[[Path], Iterator[Line]]] = {
     "feasibility": feasibility,
     "overhead": overhead,
     "search_ratio": search_ratio,
+    "toy": toy,
 }
 
 

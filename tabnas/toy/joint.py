@@ -1,7 +1,7 @@
 """P(y), P(y | V) and P(V) of many controllers at once in a space small enough to list, in nanoseconds a run.
 
-May import space, cost and feasibility. Tensors have the runs last in memory, whatever their shape: torch works ten times
-as fast along a long last dimension as along one of a few choices.
+May import space, cost and feasibility. Tensors have the runs last in memory, whatever their shape: torch works ten
+times as fast along a long last dimension as along one of a few choices.
 """
 
 import torch
@@ -11,10 +11,20 @@ from tabnas.cost import Limits
 from tabnas.feasibility import MonteCarlo
 from tabnas.space import SearchSpace
 
+BLOCK = 128  # Monte-Carlo draws of each run at once: at most what a byte can count
+
 
 def runs_last(logits: Tensor, num_runs: int) -> Tensor:
     """Copies of logits (L, C) for R runs: (R, L, C), with the runs last in memory."""
     return logits[..., None].repeat(1, 1, num_runs).permute(2, 0, 1)
+
+
+def position(children: Tensor, space: SearchSpace) -> Tensor:
+    """Where architectures stand in the order of the space: (..., L) choice indices → (...) int64."""
+    index = children[..., 0]
+    for i, n in enumerate(space.n_choices[1:], start=1):
+        index = index * n + children[..., i]
+    return index
 
 
 class Joint:
@@ -25,12 +35,13 @@ class Joint:
     """
 
     def __init__(self, space: SearchSpace, limits: Limits, generator: torch.Generator) -> None:
-        self.generator = generator
+        self.space, self.generator = space, generator
         listed = torch.stack(torch.unravel_index(torch.arange(space.size), space.n_choices), dim=1)
-        allowed = limits.allow_many(space.gather_widths(listed))
-        self.order = torch.cat([allowed.nonzero()[:, 0], (~allowed).nonzero()[:, 0]])
-        """(S,): where each of these architectures stands in the order of the space."""
-        self.n_feasible = int(allowed.sum())
+        self.allowed = limits.allow_many(space.gather_widths(listed))
+        """(S,) bool, in the order of the space."""
+        self.order = torch.cat([self.allowed.nonzero()[:, 0], (~self.allowed).nonzero()[:, 0]])
+        """(S,): where each of `architectures` stands in the order of the space."""
+        self.n_feasible = int(self.allowed.sum())
         self.architectures = listed[self.order]
         """(S, L) choice indices."""
         self._columns = self.architectures.T.contiguous()
@@ -40,6 +51,12 @@ class Joint:
         self.feasible_onehots = onehots[: self.n_feasible].T.contiguous()
         """(L C, |V|)."""
         self._logits: Tensor | None = None
+        self._cumulative: Tensor | None = None
+        self._feasible_weights: Tensor | None = None
+
+    def is_feasible(self, children: Tensor) -> Tensor:
+        """children (..., L) choice indices → (...) bool."""
+        return self.allowed.take(position(children, self.space))
 
     def draw(self, logits: Tensor, n: int) -> Tensor:
         """n independent draws from P(y): (R, n, L) choice indices."""
@@ -47,16 +64,16 @@ class Joint:
 
     def sample(self, logits: Tensor, n: int) -> Tensor:
         """n independent draws from P(y | V): (R, n, L) choice indices."""
-        self._weigh_feasible(logits)
+        self._feasible(logits)
         return self._pick(self._feasible_cumulative, n)
 
     def log_prob_and_marginals(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """log P(V), (R,), and P(y_i = j | V), (R, L, C)."""
         total = self.cumulative(logits)[-1]
-        self._weigh_feasible(logits)
+        weights = self._feasible(logits)
         within = self._feasible_cumulative[-1]
         log_prob_valid = (within / total).log() + (self._feasible_largest - self._largest)
-        marginals = self.feasible_onehots @ (self._feasible_weights / within)
+        marginals = self.feasible_onehots @ (weights / within)
         return log_prob_valid.clamp(max=0.0), as_logits(marginals, logits)
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -71,13 +88,14 @@ class Joint:
             self._cumulative = (scores - self._largest).exp_().cumsum(dim=0)
         return self._cumulative
 
-    def _weigh_feasible(self, logits: Tensor) -> None:
-        """The same for V alone, from weights of its own: those above may be too small for float32."""
+    def _feasible(self, logits: Tensor) -> Tensor:
+        """Weights in proportion to P(y | V), (|V|, R): those of `cumulative` may be too small for float32."""
         scores = self._scores(logits)[: self.n_feasible]
         if self._feasible_weights is None:
             self._feasible_largest = scores.amax(dim=0)
             self._feasible_weights = (scores - self._feasible_largest).exp_()
             self._feasible_cumulative = self._feasible_weights.cumsum(dim=0)
+        return self._feasible_weights
 
     def _scores(self, logits: Tensor) -> Tensor:
         """The sum of each architecture's logits, (S, R): log P(y) but for a constant of each run."""
@@ -86,15 +104,15 @@ class Joint:
             if len(self._choices) < len(flat):
                 flat = flat[self._choices]
             self._logits, self._present = logits, self._onehots @ flat
-            self._cumulative: Tensor | None = None
-            self._feasible_weights: Tensor | None = None
+            self._cumulative = self._feasible_weights = None
         return self._present
 
     def _pick(self, cumulative: Tensor, n: int) -> Tensor:
         """n architectures of each run by their cumulative weights (k, R): (R, n, L) choice indices."""
         uniform = torch.rand(n, cumulative.shape[1], generator=self.generator).mul_(cumulative[-1])
         picked = (cumulative[:-1, None] <= uniform).sum(dim=0)
-        return self._columns.index_select(1, picked.flatten()).view(-1, *picked.shape).permute(2, 1, 0)
+        columns = self._columns.gather(1, picked.flatten().expand(len(self._columns), -1))
+        return columns.view(-1, *picked.shape).permute(2, 1, 0)
 
 
 class JointMonteCarlo(MonteCarlo):
@@ -110,14 +128,18 @@ class JointMonteCarlo(MonteCarlo):
         super().__init__(like.space, costs, at_most, num_samples=like.num_samples, generator=joint.generator)
         self.joint = joint
         n = joint.n_feasible
-        differences = torch.eye(n) - torch.eye(n).roll(-1, dims=1).tril(-1)  # of counts up to each, counts of each
+        differences = torch.eye(n) - torch.diag(torch.ones(n - 1), -1)  # from the counts up to each to those of each
         self._from_counts = joint.feasible_onehots @ differences
 
     def log_prob_and_marginals(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """log P̂(V), (R,), and P̂(y_i = j | V), (R, L, C); -inf and 0 where no draw is feasible."""
         cumulative = self.joint.cumulative(logits)
-        uniform = torch.rand(self.num_samples, len(logits), generator=self.generator).mul_(cumulative[-1])
-        counts = torch.stack([(uniform < up_to).sum(dim=0) for up_to in cumulative[: self.joint.n_feasible]]).to(logits)
+        up_to = cumulative[: self.joint.n_feasible, None]
+        counts = torch.zeros(len(up_to), len(logits))  # of draws up to each of V
+        for start in range(0, self.num_samples, BLOCK):
+            some = min(BLOCK, self.num_samples - start)
+            uniform = torch.rand(some, len(logits), generator=self.generator).mul_(cumulative[-1])
+            counts += (uniform < up_to).view(torch.uint8).sum(dim=1, dtype=torch.uint8)
         hits = counts[-1]
         marginals = self._from_counts @ (counts / hits.clamp(min=1.0))
         return (hits / self.num_samples).log(), as_logits(marginals, logits)

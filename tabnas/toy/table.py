@@ -1,4 +1,4 @@
-"""Known losses in place of a network and its data. May import errors and space."""
+"""Known losses in place of a network and its data. May import errors, space and joint."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tabnas.errors import UserError, require_integer
 from tabnas.space import SearchSpace, Widths, hyphenated
+from tabnas.toy.joint import position
 
 
 class LossTable:
@@ -35,18 +36,14 @@ class LossTable:
         require_integer("dataset.n_outputs", n_outputs, low=1, remedy="the paper has 1")
         assert isinstance(n_inputs, int)
         assert isinstance(n_outputs, int)
-        self.n_inputs, self.n_outputs = n_inputs, n_outputs
+        self.space, self.n_inputs, self.n_outputs = space, n_inputs, n_outputs
         self.losses: dict[Widths, float] = {widths: float(losses[hyphenated(widths)]) for widths in space}
         self.by_index = torch.tensor(list(self.losses.values()))
         """(S,) float32, in the order of the space."""
-        self._n_choices = space.n_choices
 
     def loss(self, children: Tensor) -> Tensor:
         """The loss of each: children (..., L) choice indices → (...)."""
-        index = children[..., 0]
-        for i, n in enumerate(self._n_choices[1:], start=1):
-            index = index * n + children[..., i]
-        return self.by_index.take(index)
+        return self.by_index.take(position(children, self.space))
 
     def best(self, among: Sequence[Widths]) -> Widths:
         """The architecture of the smallest loss, the first in the order of the space where there are several."""

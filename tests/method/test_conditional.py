@@ -61,7 +61,7 @@ def test_the_mean_over_all_draws_is_the_exact_gradient(new_method, problem, n_ch
 @pytest.mark.parametrize("n_children", [1, 2, 3])
 def test_the_mean_over_its_own_draws_is_the_exact_gradient(new_method, problem, never_listed, n_children):
     """One after the other with the moving average as it comes: each step is unbiased given those before."""
-    method, n = new_method(ConditionalDraws, num_children=n_children), 4000
+    method, n = new_method(ConditionalDraws, num_children=n_children), 2000
     logits = problem.logits.detach()
     ascents = []
     for _ in range(n):

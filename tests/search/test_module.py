@@ -80,16 +80,16 @@ PINNED = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings"),
+    ("kind", "settings", "seed"),
     [
-        (Rejection, {}),
-        (ConditionalDraws, {}),
-        (ConditionalDraws, {"num_children": 1}),
-        (ConditionalDraws, {"num_children": 4, "rl_every": 2}),
-        (RewardShaping, {"reward": "quality"}),
+        (Rejection, {}, 0),
+        (Rejection, {}, 1),
+        (ConditionalDraws, {}, 0),
+        (ConditionalDraws, {"num_children": 1}, 0),
+        (ConditionalDraws, {"num_children": 4, "rl_every": 2}, 0),
+        (RewardShaping, {"reward": "quality"}, 0),
     ],
 )
-@pytest.mark.parametrize("seed", range(2))
 def test_learns_what_pays(new_search, tmp_path, monkeypatch, kind, settings, seed):
     """With rewards that only like the first layer wide and the second narrow, that is what the controller finds."""
     small = new_search(epochs=100, eta=0.1, seed=seed, limit=100, kind=kind, **settings)
