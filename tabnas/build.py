@@ -19,9 +19,11 @@ from tabnas.encoder import Encoder
 from tabnas.errors import UserError, require_integer, require_number, unknown
 from tabnas.latency import default_folder
 from tabnas.limits import limits_from
+from tabnas.method import Method
 from tabnas.optim import SGD, Adam
 from tabnas.progress import Display
 from tabnas.search.module import TabNAS
+from tabnas.search.selection import FinalSelection
 from tabnas.space import SearchSpace, Widths
 from tabnas.toy.search import ToySearch, ToySetup
 from tabnas.toy.table import LossTable
@@ -119,9 +121,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
         n_embedding_params=sum(p.numel() for p in encoder.parameters()),
         device=torch_device(cfg.accelerator.name),
     )
-    method = _instantiated(
-        "search", cfg.search, space=space, limits=limits, generator=torch.Generator().manual_seed(seed)
-    )
+    method = _method(cfg, space, limits)
     search = TabNAS(
         method=method,
         encoder=encoder,
@@ -159,8 +159,7 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
     shape = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
     limits = _limits(config, space, folder, **shape, n_embedding_params=0, device="cpu")
     params = ParameterCount(**shape)
-    generator = torch.Generator().manual_seed(cfg.seed)
-    method = _instantiated("search", cfg.search, space=space, limits=limits, generator=generator)
+    method = _method(cfg, space, limits)
     return ToySetup(
         config=config,
         folder=folder,
@@ -173,6 +172,15 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
         max_epochs=cfg.trainer.max_epochs,
         seed=cfg.seed,
     )
+
+
+def _method(cfg: DictConfig, space: SearchSpace, limits: Limits) -> Method:
+    generator = torch.Generator().manual_seed(cfg.seed)
+    method: Method = _instantiated("search", cfg.search, space=space, limits=limits, generator=generator)
+    known = _parameters(FinalSelection)
+    for name in sorted(set(method.selection) - set(known)):
+        raise unknown(f"search.selection.{name}", name, known)
+    return method
 
 
 def _limits(config: dict[str, Any], space: SearchSpace, folder: Path, **networks: Any) -> Limits:

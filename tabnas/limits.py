@@ -47,7 +47,7 @@ def limits_from(
         key = f"limits.{i}"
         if not isinstance(entry, Mapping) or not {"cost", "limit"} <= set(entry):
             raise UserError(key, "must have the keys cost and limit", entry, remedy)
-        if entry["cost"] not in COSTS:
+        if not isinstance(entry["cost"], str) or entry["cost"] not in COSTS:
             raise unknown(f"{key}.cost", entry["cost"], COSTS)
         options = {name: value for name, value in entry.items() if name not in ("cost", "limit")}
         for name in options:
@@ -89,12 +89,12 @@ def _amount(key: str, given: object, cost: Cost, space: SearchSpace) -> tuple[in
     assert isinstance(given, int | float)
     if cost.scale == 1 and given != int(given):
         raise UserError(key, f"must be a whole number of {cost.name}", given, remedy)
-    return int(given * cost.scale), {"limit": int(given) if cost.scale == 1 else given}  # 1e4 is 10000
+    return round(given * cost.scale), {"limit": int(given) if cost.scale == 1 else given}  # 1e4 is 10000
 
 
 def _architecture(key: str, given: str | Sequence[object], space: SearchSpace) -> Widths:
     parts = given.split("-") if isinstance(given, str) else list(map(str, given))
-    widths = tuple(int(part) for part in parts if part.isdigit())
+    widths = tuple(int(part) for part in parts if part.isdecimal())
     if len(widths) != len(parts) or len(widths) != space.n_layers or 0 in widths:
         remedy = f"give {space.n_layers} widths such as {hyphenated(space.smallest)}, or a number"
         raise UserError(key, "must be a number, or an architecture with as many layers as the space", given, remedy)

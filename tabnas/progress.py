@@ -1,7 +1,7 @@
 """What a person sees while a run works: one line per phase, on a terminal only. May import space."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
@@ -54,7 +54,7 @@ class SearchProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         search: Any = pl_module
-        shown = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        shown = [_epoch(trainer, search)]
         if outputs["train_loss"] is not None:
             shown.append(f"loss {outputs['train_loss']:.3f}")
         valid = outputs["prob_valid"] if outputs["prob_valid"] is not None else outputs["prob_valid_estimate"]
@@ -89,9 +89,7 @@ class RetrainProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         module: Any = pl_module
-        self._show(
-            module.step, f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  loss {outputs['train_loss']:.3f}"
-        )
+        self._show(module.step, f"  {_epoch(trainer, module)}  loss {outputs['train_loss']:.3f}")
 
     def finish(self) -> None:
         """All trainings are over, those found done on resume included."""
@@ -101,3 +99,9 @@ class RetrainProgress(Callback):
         completed = (self.number - 1) * self.steps_each + steps
         status = f"{self.number}/{self.n_trainings}  {self.label}{detail}"
         self.display.update(self.task, completed=completed, status=status)
+
+
+def _epoch(trainer: Trainer, module: Any) -> str:
+    """The epoch of the module's own steps; see trainer.fit."""
+    n_epochs = cast(Any, trainer.train_dataloader).n_epochs
+    return f"epoch {min(module.step * n_epochs // module.total_steps + 1, n_epochs)}/{n_epochs}"

@@ -80,7 +80,12 @@ def make_trainer(
 
 
 def fit(trainer: Trainer, module: LightningModule, loader: Any, checkpoint: Path) -> None:
-    """Train, from `checkpoint` where it exists. Ctrl-C raises KeyboardInterrupt, not Lightning's SystemExit."""
+    """Train, from `checkpoint` where it exists. Ctrl-C raises KeyboardInterrupt, not Lightning's SystemExit.
+
+    loader: iterates over `n_epochs` epochs, which is set to the trainer's max_epochs. Lightning is given them as one:
+    taken up from a checkpoint made at the end of an epoch, it miscounts, and after the next stop repeats batches.
+    """
+    loader.n_epochs, trainer.fit_loop.max_epochs = trainer.max_epochs, 1
     with warnings.catch_warnings():
         # Lightning 2.6 under torch 2.13 trips over its own use of a deprecated class.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -34,6 +34,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
         "metrics", "data",
     },
+    "toy": {
+        "errors", "space", "cost", "reward", "controller", "feasibility", "method", "supernet", "optim", "search",
+        "progress", "trainer",
+    },
     "retrain": {"errors", "space", "encoder", "network", "optim", "metrics", "data", "trainer"},
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}

@@ -18,7 +18,7 @@ from tabnas.toy.outcome import one_thread
 from tabnas.toy.runs import Runs
 from tabnas.toy.table import LossTable
 
-NUM_RUNS = 8000  # of a batch
+NUM_RUNS = 16_000  # of a batch
 PLAIN_RUNS = 3  # of plain searches, one after the other
 ROUNDS = 5  # times the two are timed in turn
 EVALUATIONS = 500

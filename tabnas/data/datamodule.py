@@ -106,24 +106,26 @@ class Stream:
 
 
 class BlockLoader:
-    """An epoch of `train` in blocks, each with as many minibatches of `valid`; its state is the next step.
+    """`n_epochs` epochs of `train` in blocks, each with as many minibatches of `valid`; its state is the next step.
 
-    Lightning checkpoints a loader that has `state_dict`, and so takes it up in the middle of an epoch.
+    No block reaches over the end of an epoch.
+
+    Lightning checkpoints a loader that has `state_dict`, and so takes it up in the middle.
     """
 
     def __init__(self, train: Stream, valid: Stream | None, steps_per_block: int) -> None:
         self.train, self.valid, self.steps_per_block = train, valid, steps_per_block
+        self.n_epochs = 1
         self.step = 0
 
     def __len__(self) -> int:
-        """Blocks of a whole epoch."""
-        return -(-self.train.steps_per_pass // self.steps_per_block)
+        """Blocks of all epochs."""
+        return self.n_epochs * -(-self.train.steps_per_pass // self.steps_per_block)
 
     def __iter__(self) -> Iterator[Block]:
         per_epoch = self.train.steps_per_pass
-        end = (self.step // per_epoch + 1) * per_epoch
-        while self.step < end:
-            first, n = self.step, min(self.steps_per_block, end - self.step)
+        while self.step < self.n_epochs * per_epoch:
+            first, n = self.step, min(self.steps_per_block, per_epoch - self.step % per_epoch)
             self.step += n
             yield Block(self.train.take(first, n), None if self.valid is None else self.valid.take(first, n))
 

@@ -151,6 +151,8 @@ class Refreshed(_Pool):
     - E[onehot | V] is the exact one at r plus the mean over the pool of (w / w̄ − 1)·onehot, a control variate.
       `error` is its estimated root mean square error over that of the policy gradient's own noise,
       onehot(y) − E[onehot | V] for a draw y: 0 at r, and growing as the logits move away.
+      The two share the pool: a method that learns from the one and draws by the other, in the same search, has draws
+      that depend on the past by something of the order of `error`.
     - log P(V) is the exact one at r plus log E[w], the first order of which, Σ E_r[onehot]·log(p / p_r), is exact.
 
     The program is run anew when `error` exceeds max_error, and when the pool is used up. Where only draws are asked

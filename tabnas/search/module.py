@@ -187,7 +187,7 @@ class TabNAS(LightningModule):
         rl_progress = (progress - self.rl_from) / (1.0 - self.rl_from)
         rate = self.method.eta * schedule_factor(cast(Any, self.method.rl_schedule), max(0.0, rl_progress))
         optimizer.param_groups[0]["lr"] = rate
-        logits.grad = -step.ascent.to(logits)
+        logits.grad = -step.ascent.to(logits).contiguous()
         optimizer.update(Child([None], [logits]))
         self.counts["rl_updates"] += 1
         if not bool(self._logits()[self.space.mask].isfinite().all()):

@@ -146,7 +146,7 @@ def test_estimates_have_the_moments_of_monte_carlo(problem):
         assert ((a.mean(dim=0) - b.mean(dim=0)).abs() <= 5 * error).all()
 
 
-def test_more_samples_than_a_byte_counts(problem):
+def test_more_samples_than_are_drawn_at_once(problem):
     space, limits, logits = problem
     n = 100 * BLOCK + 1
     log_prob_valid, marginals = estimates(JointMonteCarlo, problem, num_samples=n, repeats=4)
