@@ -32,6 +32,7 @@ def plain_loop(search: TabNAS, data: TableDataModule, n_steps: int) -> float:
     assert isinstance(method, Rejection)
     n_encoder = len(list(search.encoder.parameters()))
     loader = data.train_dataloader()
+    loader.n_epochs = n_steps  # as many as can be needed
     step, started = 0, time.perf_counter()
     while True:
         for block in loader:
