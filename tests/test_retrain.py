@@ -40,7 +40,8 @@ def test_equals_a_plain_training_loop(retraining, optimizer):
         plain = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
     loader = retraining.data.blocks(seed=7, with_validation=False)
     total, step = 4 * retraining.data.steps_per_epoch, 0
-    for _ in range(4):
+    for n_epochs in range(1, 5):
+        loader.n_epochs = n_epochs
         for block in loader:
             for rows in block.train.split(16):
                 if isinstance(optimizer, Adam):
