@@ -332,7 +332,11 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
 
 @pytest.mark.slow
 def test_the_main_job(tmp_path):
-    """`python train.py`: the search's choice is at least as good as chance's, within the limit and the time."""
+    """`python train.py`: the search's choice is among the best fifth of what chance gives, within limit and time.
+
+    Of 50 random feasible architectures, trained twice each, 39 had a loss above 0.41; their median was 0.437. The one
+    random architecture of a run says less: it may be among the best there are.
+    """
     started = time.monotonic()
     process = subprocess.run(
         [sys.executable, str(ROOT / "train.py")], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -340,9 +344,8 @@ def test_the_main_job(tmp_path):
     assert time.monotonic() - started < 600
     found = result.read(folder_of(tmp_path))
     assert "connect4, at most 10,000 params" in process.stdout
-    by_chance = next(a for a in found["architectures"] if "random feasible" in a["chosen_by"])
     searched = min(a["stand_alone"]["loss"]["mean"] for a in found["architectures"] if "search" in a["chosen_by"])
-    assert searched < by_chance["stand_alone"]["loss"]["mean"]
+    assert searched < 0.41
     assert all(a["costs"]["params"] <= 10_000 for a in found["architectures"])
 
 
