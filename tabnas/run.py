@@ -73,6 +73,8 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
     for cost in setup.limits.costs:
         if isinstance(cost, Latency):
             cost.write(folder / LATENCIES)
+            spread = 100 * cost.relative_spread
+            log.info("latency: a layer's interquartile range was %.1f %% of its median, in the median", spread)
     if isinstance(setup, ToySetup):
         return _run_toy(setup, started)
     with Display() as display:

@@ -18,6 +18,7 @@ from tabnas.space import Widths, hyphenated
 METHODS: dict[str, tuple[type[Method], dict[str, Any]]] = {
     "tabnas": (Rejection, {}),
     "tabnas_exact": (ConditionalDraws, {"num_children": 2, "weight_draws": "valid"}),
+    "tabnas_exact, rl_every 8": (ConditionalDraws, {"num_children": 4, "weight_draws": "valid", "rl_every": 8}),
 }
 EXACT_TARGET = 1.6
 

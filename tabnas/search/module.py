@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule
 from torch import Tensor
@@ -175,8 +176,10 @@ class TabNAS(LightningModule):
         if not any(wanted):
             self.counts["skipped_infeasible"] += 1
             return None
-        quality = torch.zeros(len(children))
-        quality[evaluated] = self._quality(rows, [self.space.widths(y) for y in children[evaluated].tolist()]).cpu()
+        chosen = [self.space.widths(y) for y, is_wanted in zip(children.tolist(), wanted, strict=True) if is_wanted]
+        quality = self._quality(rows, chosen).cpu()
+        if not all(wanted):
+            quality = torch.zeros(len(children)).masked_scatter(evaluated, quality)
         _refuse_divergence([(self.step, float(q)) for q in quality])
         self.counts["children_evaluated"] += sum(wanted)
         step = self.method.step(self._logits(), children, quality, evaluated)
@@ -190,7 +193,7 @@ class TabNAS(LightningModule):
         logits.grad = -step.ascent.to(logits).contiguous()
         optimizer.update(Child([None], [logits]))
         self.counts["rl_updates"] += 1
-        if not bool(self._logits()[self.space.mask].isfinite().all()):
+        if int(np.isfinite(self._logits().numpy()).sum()) != sum(self.space.n_choices):  # all but the padding
             remedy = "lower search.eta; the last good checkpoint is kept"
             raise UserError("logits", f"must stay finite, by step {self.step + 1} of the search", "nan or inf", remedy)
         return step
