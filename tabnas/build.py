@@ -14,12 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from tabnas.cost import Limits, ParameterCount
 from tabnas.data.datamodule import TableDataModule
-from tabnas.data.table import Table
+from tabnas.data.table import UNSEEN, Table
 from tabnas.encoder import Encoder
-from tabnas.errors import UserError, require_integer, require_number, unknown
+from tabnas.errors import UserError, require_integer, require_number, require_one_of, unknown
 from tabnas.latency import default_folder
 from tabnas.limits import limits_from
 from tabnas.method import Method
+from tabnas.numerical import fitted
 from tabnas.optim import SGD, Adam
 from tabnas.progress import Display
 from tabnas.search.module import TabNAS
@@ -34,6 +35,9 @@ LATENCIES = "latency.json"
 """In a run folder: the measured table behind a limit on latency, which a resumed run goes by."""
 
 LARGEST_SUPERNET_PARAMS = 10**9  # 4 GB, and as much again for each of Adam's moments
+
+SERVING = ("batch_size", "embedding_dim", "sparse_embeddings", "numerical_embedding", "shuffle_rows")
+"""Keys of `dataset` that every table has: how it is encoded and served. The others are its source's own."""
 
 TOP_LEVEL_KEYS = (
     "accelerator", "dataset", "experiment", "limits", "optimizer",
@@ -55,6 +59,7 @@ class Setup:
     """By name: the number of parameters, and whatever is limited."""
     optimizer: Adam | SGD
     new_encoder: Callable[[], Encoder]
+    numerical_embedding: dict[str, Any] | None
     search: TabNAS
     accelerator: str
     max_epochs: int
@@ -86,29 +91,32 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
     require_integer("retrain.seeds", retrain.seeds, low=1, remedy="3 give a first idea of the spread")
     require_integer("retrain.max_epochs", retrain.max_epochs, low=1, remedy="15 epochs will do for Connect-4")
-    require_integer("dataset.embedding_dim", dataset.embedding_dim, low=1, remedy="the paper has 2 for Connect-4")
     _check_accelerator(cfg.accelerator.name)
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
-    table = _instantiated("dataset.source", dataset.source)
-    if not isinstance(table, Table):
-        raise UserError("dataset.source", "must return a tabnas.data.table.Table", table, "see Table.from_arrays")
+    table = _table(dataset)
     data = TableDataModule(
         table,
         batch_size=dataset.batch_size,
-        val_fraction=dataset.val_fraction,
-        split_seed=dataset.split_seed,
-        numerical=dataset.numerical,
         seed=seed,
         steps_per_block=trainer.log_every_n_steps,
+        shuffle_rows=dataset.shuffle_rows,
     )
+    numerical_embedding = fitted(config["dataset"]["numerical_embedding"], table.train.numerical)
 
     def new_encoder() -> Encoder:
-        return Encoder(table.n_numerical, table.cardinalities, dataset.embedding_dim)
+        return Encoder(
+            table.n_numerical,
+            table.cardinalities,
+            dataset.embedding_dim,
+            sparse=dataset.sparse_embeddings,
+            unseen=UNSEEN if table.has_reserved_ids else None,
+            numerical=numerical_embedding,
+        )
 
     torch.manual_seed(seed)
     encoder = new_encoder()
-    params = ParameterCount(encoder.n_inputs, table.n_outputs)
+    params = ParameterCount(encoder.n_inputs, table.task.n_outputs)
     if params(space.largest) > LARGEST_SUPERNET_PARAMS:
         rule = f"must make a SuperNet of at most {LARGEST_SUPERNET_PARAMS:,} parameters"
         raise UserError("space.choices", rule, f"{params(space.largest):,}", "leave out the largest widths")
@@ -117,7 +125,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
         space,
         folder,
         n_inputs=encoder.n_inputs,
-        n_outputs=table.n_outputs,
+        n_outputs=table.task.n_outputs,
         n_embedding_params=sum(p.numel() for p in encoder.parameters()),
         device=torch_device(cfg.accelerator.name),
     )
@@ -125,7 +133,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     search = TabNAS(
         method=method,
         encoder=encoder,
-        n_outputs=table.n_outputs,
+        task=table.task,
         optimizer=optimizer,
         batch_size=data.batch_size,
         total_steps=trainer.max_epochs * data.steps_per_epoch,
@@ -141,6 +149,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
         costs=lambda widths: {params.name: params(widths), **limits.amounts(widths)},
         optimizer=optimizer,
         new_encoder=new_encoder,
+        numerical_embedding=numerical_embedding,
         search=search,
         accelerator=cfg.accelerator.name,
         max_epochs=trainer.max_epochs,
@@ -149,6 +158,27 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
         retrain_epochs=retrain.max_epochs,
         seed=seed,
     )
+
+
+def _table(dataset: DictConfig) -> Table:
+    """The table that `dataset` names: its settings but SERVING go to its _target_."""
+    for key in SERVING:
+        if key not in dataset:
+            raise UserError(f"dataset.{key}", "must be given", None, "see python train.py --help")
+    require_integer(
+        "dataset.embedding_dim", dataset.embedding_dim, low=1, remedy="the paper has 39 for Criteo, 2 for Connect-4"
+    )
+    require_one_of("dataset.sparse_embeddings", dataset.sparse_embeddings, (True, False))
+    source = OmegaConf.masked_copy(dataset, [str(key) for key in dataset if key not in SERVING])
+    known = _parameters(_target("dataset", source))
+    if "name" not in known:
+        del source["name"]
+    with Display() as display:
+        given = {"progress": display.phases()} if "progress" in known else {}
+        table = _instantiated("dataset", source, **given)
+    if not isinstance(table, Table):
+        raise UserError("dataset._target_", "must return a tabnas.data.table.Table", table, "see Table.from_arrays")
+    return table
 
 
 def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetup:
@@ -203,22 +233,32 @@ def _limits(config: dict[str, Any], space: SearchSpace, folder: Path, **networks
 def _instantiated(key: str, node: Any, **arguments: Any) -> Any:
     """What a config node with _target_ stands for; _partial_ nodes are given `arguments`, which are no config."""
     remedy = "see python train.py --help"
-    if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
-        raise UserError(key, "must be a group of settings with a _target_", node, remedy)
-    try:
-        known = _parameters(pkgutil.resolve_name(node["_target_"]))
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{key}._target_", "must name a class or function that can be imported", node["_target_"], str(error)
-        ) from error
+    known = _parameters(_target(key, node))
     given = {str(name) for name in node if not str(name).startswith("_")}
     for name in sorted(given - set(known)):
         raise unknown(f"{key}.{name}", name, set(known) - set(arguments))
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in given | set(arguments):
             raise UserError(f"{key}.{name}", "must be given", None, remedy)
+    if arguments and not node.get("_partial_"):
+        node = OmegaConf.merge(node, {"_partial_": True})
     made = instantiate(node, _convert_="all")
     return made(**arguments) if arguments else made
+
+
+def _target(key: str, node: Any) -> Any:
+    """The class or function a config node is for."""
+    if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
+        remedy = "see python train.py --help"
+        raise UserError(key, "must be a group of settings with a _target_", node, remedy)
+    try:
+        target = pkgutil.resolve_name(node["_target_"])
+        inspect.signature(target)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{key}._target_", "must name a class or function that can be imported", node["_target_"], str(error)
+        ) from error
+    return target
 
 
 def _parameters(target: Any) -> dict[str, inspect.Parameter]:

@@ -1,6 +1,10 @@
-"""The found network as a file: what it takes to use it without the run that made it. May import encoder and network."""
+"""The found network as a file: what it takes to use it without the run that made it.
+
+May import encoder, network, task and trainer.
+"""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +13,10 @@ from torch import Tensor, nn
 
 from tabnas.encoder import Encoder
 from tabnas.network import Network
+from tabnas.task import Classification, Regression, Task
 from tabnas.trainer import write_whole
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Model(nn.Module):
@@ -37,35 +42,44 @@ def save(
     n_numerical: int,
     cardinalities: Sequence[int],
     embedding_dim: int,
+    numerical_embedding: dict[str, Any] | None,
     widths: Sequence[int],
     dataset: str,
-    classes: Sequence[str],
-    scaling: dict[str, list[float]] | None,
+    task: Task,
+    encoding: dict[str, Any] | None,
 ) -> None:
     """Write a model as plain containers and tensors, loadable with weights_only=True.
 
-    scaling: `mean` and `scale` of each numerical column, which the model expects to be applied already.
+    numerical_embedding: what tabnas.numerical.fitted made.
+    encoding: of the columns, which the model expects to be applied already.
     """
     content = {
         "format": FORMAT,
         "n_numerical": n_numerical,
         "cardinalities": list(cardinalities),
         "embedding_dim": embedding_dim,
+        "numerical_embedding": numerical_embedding,
         "widths": list(widths),
         "dataset": dataset,
-        "classes": list(classes),
-        "scaling": scaling,
+        "task": task.name,
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(task).items()},
+        "encoding": encoding,
         "state_dict": dict(state_dict),
     }
     write_whole(path, lambda file: torch.save(content, file))
 
 
 def load(path: Path | str) -> tuple[Model, dict[str, Any]]:
-    """The model in evaluation mode, and everything else the file says (widths, classes, scaling, …)."""
+    """The model in evaluation mode, and everything else the file says (widths, task, classes, encoding, …)."""
     content = torch.load(path, weights_only=True)
-    encoder = Encoder(content["n_numerical"], content["cardinalities"], content["embedding_dim"])
-    n_classes = len(content["classes"])
-    network = Network(encoder.n_inputs, content["widths"], 1 if n_classes == 2 else n_classes)
+    columns = (content["n_numerical"], content["cardinalities"], content["embedding_dim"])
+    encoder = Encoder(*columns, numerical=content["numerical_embedding"])
+    task = (
+        Classification(tuple(content["classes"]))
+        if "classes" in content
+        else Regression(content["mean"], content["std"])
+    )
+    network = Network(encoder.n_inputs, content["widths"], task.n_outputs)
     model = Model(encoder, network)
     model.load_state_dict(content.pop("state_dict"))
     return model.eval(), content

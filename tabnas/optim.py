@@ -5,6 +5,10 @@ SuperNet's, and its optimizer state the same slices of the SuperNet's state. `ga
 tensors, copied where they are not contiguous; `update` runs torch's own fused step on them and writes the copies back.
 Outside the child neither weights nor moments change: no decay, no drift on stale momentum.
 
+Of an embedding table a step takes the rows its minibatch uses, in the same way: the others' moments stand still, as
+with torch.optim.SparseAdam, so that a step's time does not grow with the vocabulary. A dense Adam would go on moving a
+vector for some steps after its value was last seen.
+
 Departure: Adam's bias correction counts the optimizer's steps, not the steps of each weight, as torch.optim.SparseAdam
 does. A weight that has seen n of t steps therefore takes steps up to sqrt((1 - β2^t) / (1 - β2^n)) times too long. The
 whole SuperNet is trained at t = 1 and in about half of warmup's steps, so that this is at most 1.35 in a search of
@@ -36,11 +40,15 @@ def schedule_factor(schedule: Schedule, progress: float) -> float:
     return 1.0 if schedule == "constant" else (1.0 + math.cos(math.pi * progress)) / 2.0
 
 
+Part = Region | Tensor | None
+"""Of a parameter: a leading slice in each dimension, rows by their numbers, or the whole."""
+
+
 @dataclass
 class Child:
     """What one weight step trains: per parameter of the optimizer, the leaf tensor that gets the gradient."""
 
-    regions: Sequence[Region | None]
+    regions: Sequence[Part]
     leaves: list[Tensor]
 
 
@@ -56,10 +64,10 @@ class ChildOptimizer(torch.optim.Optimizer):
             self.state[p] = {name: torch.zeros_like(p) for name in self.state_names}
             self.state[p]["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
 
-    def gather(self, regions: Sequence[Region | None]) -> Child:
-        """The leaves of a child. regions: per parameter, in order, its part in the child; None for the whole."""
+    def gather(self, regions: Sequence[Part]) -> Child:
+        """The leaves of a child. regions: per parameter, in order, its part in the child."""
         leaves = [
-            p if region is None else p.detach()[region].contiguous().requires_grad_()
+            p if region is None else _part(p.detach(), region).contiguous().requires_grad_()
             for p, region in zip(self.parameters, regions, strict=True)
         ]
         return Child(regions, leaves)
@@ -73,6 +81,7 @@ class ChildOptimizer(torch.optim.Optimizer):
         slices: dict[str, list[Tensor]] = {name: [] for name in self.state_names}
         copies: list[Tensor] = []
         originals: list[Tensor] = []
+        rows: list[tuple[Tensor, Tensor, Tensor]] = []
         values, gradients, steps = [], [], []
         # The state's values are in the order of the parameters, and no tensor is hashed to look them up.
         for p, state, region, leaf in zip(
@@ -84,10 +93,13 @@ class ChildOptimizer(torch.optim.Optimizer):
             gradients.append(leaf.grad)
             leaf.grad = None
             steps.append(state["step"])
-            own = [state[name] if region is None else state[name][region] for name in self.state_names]
-            if leaf.data_ptr() != p.data_ptr():  # the leaf is a copy, as its region is not contiguous
+            own = [state[name] if region is None else _part(state[name], region) for name in self.state_names]
+            if isinstance(region, Tensor):
+                rows.append((p, region, leaf))
+                rows += [(state[name], region, part) for name, part in zip(self.state_names, own, strict=True)]
+            elif leaf.data_ptr() != p.data_ptr():  # the leaf is a copy, as its region is not contiguous
                 parts = [part.contiguous() for part in own]
-                originals += [p[region], *own]
+                originals += [_part(p, region), *own]
                 copies += [leaf, *parts]
                 own = parts
             for name, part in zip(self.state_names, own, strict=True):
@@ -95,11 +107,18 @@ class ChildOptimizer(torch.optim.Optimizer):
         self._update(values, gradients, slices, steps)
         if copies:
             torch._foreach_copy_(originals, copies)
+        for whole, numbers, part in rows:
+            whole.index_copy_(0, numbers, part.detach())
 
     def _update(
         self, values: list[Tensor], gradients: list[Tensor], state: dict[str, list[Tensor]], steps: list[Tensor]
     ) -> None:
         raise NotImplementedError
+
+
+def _part(tensor: Tensor, region: Part) -> Tensor:
+    """A view of a slice, or a copy of rows."""
+    return tensor.index_select(0, region) if isinstance(region, Tensor) else tensor[region]
 
 
 class ChildAdam(ChildOptimizer):

@@ -38,6 +38,15 @@ class Display(Progress):
 
         return show
 
+    def phases(self) -> Callable[[str, int, int], None]:
+        """Called with a phase, what is done of it and the total, shows one phase after another."""
+        shown: dict[str, Callable[[int, int], None]] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            shown.setdefault(name, self.phase(name))(done, total)
+
+        return show
+
 
 class SearchProgress(Callback):
     """Phase, epoch, loss, P(V) and the leading architecture of the search."""

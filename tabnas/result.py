@@ -13,6 +13,7 @@ from tabnas.trainer import write_whole
 
 VERSION = 1
 FILE = "result.json"
+SHORT = {"balanced_error": "bal. error"}
 
 Result = dict[str, Any]
 """The content of result.json; its form is in the README."""
@@ -42,7 +43,9 @@ def show(result: Result, folder: Path) -> None:
     table.title = f"{result['dataset']['name']}, at most {limits}"
     for heading in ("architecture", "chosen by"):
         table.add_column(heading)
-    measures = ("one-shot\nloss", "one-shot\nbal. error", "stand-alone\nloss", "stand-alone\nbal. error")
+    metric = result["dataset"]["metric"]
+    shown = SHORT.get(metric, metric)
+    measures = ("one-shot\nloss", f"one-shot\n{shown}", "stand-alone\nloss", f"stand-alone\n{shown}")
     for heading in (*costs, *(f"{name}\nwhole" for name in measured), *measures):
         table.add_column(heading, justify="right")
     architectures = result["architectures"]
@@ -54,9 +57,9 @@ def show(result: Result, folder: Path) -> None:
             *(f"{found['costs'][name]:,}" for name in costs),
             *(f"{found['measured'][name]:,}" for name in measured),
             f"{found['one_shot']['loss']:.4f}",
-            f"{found['one_shot']['balanced_error']:.4f}",
+            f"{found['one_shot'][metric]:.4f}",
             _interval(found["stand_alone"]["loss"]),
-            _interval(found["stand_alone"]["balanced_error"]),
+            _interval(found["stand_alone"][metric]),
             style="bold" if found is best else None,
         )
     n_seeds = len(best["stand_alone"]["loss"]["runs"])

@@ -1,6 +1,6 @@
 """Stand-alone training of chosen architectures from scratch, several seeds each.
 
-May import data, encoder, network, optim, metrics, space and trainer; nothing of the search.
+May import data, encoder, network, optim, task, space and trainer; nothing of the search.
 """
 
 import json
@@ -17,13 +17,13 @@ from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 
 from tabnas.data.datamodule import TableDataModule
-from tabnas.data.table import Block
+from tabnas.data.table import Block, Rows
 from tabnas.encoder import Encoder
 from tabnas.errors import UserError
-from tabnas.metrics import evaluate, log_loss
 from tabnas.network import Network
-from tabnas.optim import SGD, Adam, schedule_factor
+from tabnas.optim import SGD, Adam, ChildOptimizer, schedule_factor
 from tabnas.space import Widths, hyphenated
+from tabnas.task import Task, evaluate
 from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
 
 
@@ -31,11 +31,17 @@ class StandAlone(LightningModule):
     """An encoder and a network, trained as in the search: a Lightning batch is a block, `step` drives the schedule."""
 
     def __init__(
-        self, encoder: Encoder, network: nn.Module, optimizer: Adam | SGD, batch_size: int, total_steps: int
+        self,
+        encoder: Encoder,
+        network: nn.Module,
+        task: Task,
+        optimizer: Adam | SGD,
+        batch_size: int,
+        total_steps: int,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.encoder, self.network = encoder, network
+        self.encoder, self.network, self.task = encoder, network, task
         self.optimizer_settings, self.batch_size, self.total_steps = optimizer, batch_size, total_steps
         self.step = 0
         self.seconds = 0.0
@@ -46,7 +52,8 @@ class StandAlone(LightningModule):
         return logits
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer_settings.dense(list(self.parameters()))
+        parameters = list(self.parameters())
+        return (self.optimizer_settings.child if self.encoder.sparse else self.optimizer_settings.dense)(parameters)
 
     def training_step(self, block: Block, batch_idx: int) -> dict[str, float]:
         """One update per minibatch of the block; `train_loss` is their mean loss."""
@@ -57,11 +64,7 @@ class StandAlone(LightningModule):
             progress = self.step / self.total_steps
             settings = self.optimizer_settings
             optimizer.param_groups[0]["lr"] = settings.lr * schedule_factor(settings.schedule, progress)
-            loss = log_loss(self(rows.numerical, rows.categorical), rows.target)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss.detach())
+            losses.append(self._update(rows, optimizer))
             self.step += 1
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
@@ -69,6 +72,24 @@ class StandAlone(LightningModule):
             raise UserError("loss", f"must stay finite, in {where}", mean, "lower optimizer.lr")
         self.seconds += time.perf_counter() - started
         return {"train_loss": mean}
+
+    def _update(self, rows: Rows, optimizer: torch.optim.Optimizer) -> Tensor:
+        """One step on a minibatch; its loss."""
+        lookup = self.encoder.lookup(rows.categorical)
+        if lookup is None:
+            loss = self.task.loss(self(rows.numerical, rows.categorical), rows.target, rows.weight)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss.detach()
+        child_optimizer = cast(ChildOptimizer, optimizer)
+        regions = self.encoder.regions(lookup)
+        child = child_optimizer.gather([*regions, *[None] * (len(child_optimizer.parameters) - len(regions))])
+        x = self.encoder(rows.numerical, rows.categorical, (child.leaves[0], lookup.positions))
+        loss = self.task.loss(self.network(x), rows.target, rows.weight)
+        loss.backward()
+        child_optimizer.update(child)
+        return loss.detach()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["tabnas"] = {"step": self.step, "seconds": self.seconds}
@@ -87,7 +108,7 @@ class Retraining:
 
     data: TableDataModule
     new_encoder: Callable[[], Encoder]
-    n_outputs: int
+    task: Task
     optimizer: Adam | SGD
     max_epochs: int
     accelerator: str
@@ -98,12 +119,12 @@ class Retraining:
         """A freshly initialised network; `seed` fixes its weights."""
         torch.manual_seed(seed)
         encoder = self.new_encoder()
-        network = Network(encoder.n_inputs, widths, self.n_outputs)
+        network = Network(encoder.n_inputs, widths, self.task.n_outputs)
         total_steps = self.max_epochs * self.data.steps_per_epoch
-        return StandAlone(encoder, network, self.optimizer, self.data.batch_size, total_steps)
+        return StandAlone(encoder, network, self.task, self.optimizer, self.data.batch_size, total_steps)
 
     def outcome(self, widths: Widths, seed: int, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
-        """Train and evaluate on the validation split: `loss`, `balanced_error`, `seconds`."""
+        """Train and evaluate on the validation split: `loss`, the task's metrics, `seconds`."""
         stem = self.folder / f"{hyphenated(widths)}-seed{seed}"
         done, weights, unfinished = (stem.with_name(stem.name + suffix) for suffix in (".json", ".pt", ".ckpt"))
         if done.exists():
@@ -112,8 +133,7 @@ class Retraining:
         checkpoint = PeriodicCheckpoint(unfinished, self.checkpoint_every_seconds)
         trainer = make_trainer(self.accelerator, self.max_epochs, [checkpoint, *callbacks])
         fit(trainer, module, self.data.blocks(seed=seed, with_validation=False), unfinished)
-        valid = self.data.valid
-        metrics = evaluate(module, valid.numerical, valid.categorical, valid.target)
+        metrics = evaluate(self.task, module, *self.data.valid)
         outcome = {**metrics, "seconds": module.seconds}
         if not all(map(math.isfinite, outcome.values())):  # the last update's loss was still finite
             name = f"{hyphenated(widths)} seed {seed}"

@@ -5,6 +5,7 @@ result (result.json, network.pt).
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import logging
@@ -93,11 +94,13 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         "config": setup.config,
         "dataset": {
             "name": cfg.dataset.name,
-            "task": "classification",
+            "task": setup.table.task.name,
+            "metric": setup.table.task.metric,
             "n_train": setup.data.train.n_rows,
             "n_val": setup.data.valid.n_rows,
             "n_inputs": setup.search.encoder.n_inputs,
-            "n_outputs": setup.table.n_outputs,
+            "n_outputs": setup.table.task.n_outputs,
+            "columns": [dataclasses.asdict(column) for column in setup.table.columns],
         },
         "space": {"choices": [list(layer) for layer in setup.space.choices], "size": setup.space.size},
         "limits": setup.config["limits"],
@@ -239,7 +242,7 @@ def _retraining(setup: Setup) -> Retraining:
     return Retraining(
         data=setup.data,
         new_encoder=setup.new_encoder,
-        n_outputs=setup.table.n_outputs,
+        task=setup.table.task,
         optimizer=setup.optimizer,
         max_epochs=setup.retrain_epochs,
         accelerator=setup.accelerator,
@@ -259,10 +262,11 @@ def _save_network(setup: Setup, best: dict[str, Any]) -> None:
         n_numerical=setup.table.n_numerical,
         cardinalities=setup.table.cardinalities,
         embedding_dim=setup.config["dataset"]["embedding_dim"],
+        numerical_embedding=setup.numerical_embedding,
         widths=best["widths"],
         dataset=setup.config["dataset"]["name"],
-        classes=setup.table.classes,
-        scaling=setup.data.scaling,
+        task=setup.table.task,
+        encoding=setup.table.encoding,
     )
 
 
@@ -293,11 +297,12 @@ def _logger(setup: Setup) -> TensorBoardLogger:
         "training/max_epochs": setup.max_epochs,
     }
     if not purge:
-        logger.log_hyperparams(parameters, metrics=dict.fromkeys(FINAL_METRICS, float("nan")), step=0)
+        logger.log_hyperparams(parameters, metrics=dict.fromkeys(_final_metrics(setup), float("nan")), step=0)
     return logger
 
 
-FINAL_METRICS = ("final/loss", "final/balanced_error", "final/params", "final/prob_valid")
+def _final_metrics(setup: Setup) -> tuple[str, ...]:
+    return ("final/loss", f"final/{setup.table.task.metric}", "final/params", "final/prob_valid")
 
 
 def _log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> None:
@@ -306,11 +311,11 @@ def _log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> Non
     best = min(searched, key=lambda found: found["stand_alone"]["loss"]["mean"])
     values = (
         best["stand_alone"]["loss"]["mean"],
-        best["stand_alone"]["balanced_error"]["mean"],
+        best["stand_alone"][setup.table.task.metric]["mean"],
         best["costs"]["params"],
         finished["search"]["prob_valid"],
     )
-    logger.log_metrics(dict(zip(FINAL_METRICS, values, strict=True)), setup.search.total_steps)
+    logger.log_metrics(dict(zip(_final_metrics(setup), values, strict=True)), setup.search.total_steps)
     logger.finalize("success")
 
 

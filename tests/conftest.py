@@ -51,7 +51,9 @@ def small_table() -> Table:
     numerical = rng.standard_normal((240, 3))
     categorical = rng.integers(4, size=(240, 2))
     target = ((numerical[:, 0] > 0).astype(int) + (categorical[:, 0] > 1)).astype(int)
-    return Table.from_arrays("small", numerical, categorical, target, ("a", "b", "c"))
+    return Table.from_arrays(
+        "small", numerical, categorical, target, ("a", "b", "c"), val_fraction=0.25, standardize=True
+    )
 
 
 class Small(NamedTuple):
@@ -73,10 +75,7 @@ def new_search(small_table: Table) -> Callable[..., Small]:
         limit: int = 90, flops: int | None = None, steps_per_block: int = 5, lr: float = 0.01,
         kind: type[Method] = Rejection, **method: object,
     ) -> Small:  # fmt: skip
-        data = TableDataModule(
-            small_table, batch_size=16, val_fraction=0.25, split_seed=0, numerical="standard", seed=seed,
-            steps_per_block=steps_per_block,
-        )  # fmt: skip
+        data = TableDataModule(small_table, batch_size=16, seed=seed, steps_per_block=steps_per_block)
         torch.manual_seed(seed)
         encoder = Encoder(small_table.n_numerical, small_table.cardinalities, 2)
         costs = [ParameterCount(encoder.n_inputs, 3), Flops(encoder.n_inputs, 3)]
@@ -86,7 +85,7 @@ def new_search(small_table: Table) -> Callable[..., Small]:
             name=kind.__name__, **method,
         )  # fmt: skip
         search = TabNAS(
-            method=made, encoder=encoder, n_outputs=3, optimizer=Adam(lr=lr, schedule="cosine"),
+            method=made, encoder=encoder, task=small_table.task, optimizer=Adam(lr=lr, schedule="cosine"),
             batch_size=16, total_steps=epochs * data.steps_per_epoch, valid=data.valid,
         )  # fmt: skip
         return Small(search, data)

@@ -12,8 +12,9 @@ PACKAGE = ROOT / "tabnas"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "reward": set(),
-    "metrics": set(),
-    "encoder": set(),
+    "task": set(),
+    "numerical": {"errors"},
+    "encoder": {"numerical"},
     "network": set(),
     "trainer": set(),
     "space": {"errors"},
@@ -26,19 +27,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": {"errors", "space", "cost", "latency"},
     "supernet": {"space", "network"},
     "optim": {"errors", "supernet"},
-    "data": {"errors"},
+    "data": {"errors", "task"},
     "result": {"trainer"},
-    "model": {"encoder", "network", "trainer"},
+    "model": {"encoder", "network", "task", "trainer"},
     "progress": {"space"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
-        "metrics", "data",
+        "task", "data",
     },
     "toy": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "supernet", "optim", "search",
         "progress", "trainer",
     },
-    "retrain": {"errors", "space", "encoder", "network", "optim", "metrics", "data", "trainer"},
+    "retrain": {"errors", "space", "encoder", "network", "optim", "task", "data", "trainer"},
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}
 ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "build", "bench", "__init__"}

@@ -127,3 +127,29 @@ def test_refuses(make, name):
     with pytest.raises(UserError) as caught:
         make()
     assert caught.value.name == name
+
+
+@pytest.mark.parametrize("settings", [Adam(lr=0.01, eps=1e-14), SGD(lr=0.05)])
+def test_rows_of_a_table_are_trained_as_by_torchs_sparse_optimizers(settings):
+    """SparseAdam adds eps before the correction of v, hence the small one; torch's fused Adam corrects in float32,
+    hence the tolerance. Sparse momentum moves every row, hence none.
+    """
+    torch.manual_seed(0)
+    ours = torch.nn.Embedding(50, 3).double()
+    theirs = torch.nn.Embedding(50, 3, sparse=True).double()
+    theirs.load_state_dict(ours.state_dict())
+    optimizer = settings.child(list(ours.parameters()))
+    if isinstance(settings, Adam):
+        reference = torch.optim.SparseAdam(theirs.parameters(), lr=settings.lr, eps=settings.eps)
+    else:
+        reference = torch.optim.SGD(theirs.parameters(), lr=settings.lr)
+    for step in range(8):
+        ids = torch.randint(0, 50, (20,), generator=torch.Generator().manual_seed(step))
+        rows, positions = ids.unique(return_inverse=True)
+        child = optimizer.gather([rows])
+        child.leaves[0][positions].pow(3).sum().backward()
+        optimizer.update(child)
+        reference.zero_grad()
+        theirs(ids).pow(3).sum().backward()
+        reference.step()
+    assert torch.allclose(ours.weight, theirs.weight, rtol=0, atol=1e-5)

@@ -6,10 +6,10 @@ import torch
 from pytorch_lightning import Callback
 
 from tabnas.encoder import Encoder
-from tabnas.metrics import evaluate, log_loss
 from tabnas.network import Network
 from tabnas.optim import SGD, Adam
 from tabnas.retrain import Retraining, summary
+from tabnas.task import evaluate
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def retraining(new_search, small_table, tmp_path):
     return Retraining(
         data=new_search().data,
         new_encoder=lambda: Encoder(small_table.n_numerical, small_table.cardinalities, 2),
-        n_outputs=3,
+        task=small_table.task,
         optimizer=Adam(lr=0.01, schedule="cosine"),
         max_epochs=4,
         accelerator="cpu",
@@ -49,12 +49,12 @@ def test_equals_a_plain_training_loop(retraining, optimizer):
                         0.01 * (1 + torch.cos(torch.tensor(torch.pi * step / total)).item()) / 2
                     )
                 plain.zero_grad()
-                log_loss(network(encoder(rows.numerical, rows.categorical)), rows.target).backward()
+                outputs = network(encoder(rows.numerical, rows.categorical))
+                retraining.task.loss(outputs, rows.target).backward()
                 plain.step()
                 step += 1
     assert step == total
-    valid = retraining.data.valid
-    expected = evaluate(lambda n, c: network(encoder(n, c)), valid.numerical, valid.categorical, valid.target)
+    expected = evaluate(retraining.task, lambda n, c: network(encoder(n, c)), *retraining.data.valid)
     assert outcome["loss"] == pytest.approx(expected["loss"], rel=1e-4)
 
 

@@ -14,10 +14,9 @@ import torch
 from tabnas import model, result
 from tabnas.cost import ParameterCount
 from tabnas.data import digits
-from tabnas.data.datamodule import TableDataModule
-from tabnas.metrics import evaluate
 from tabnas.network import Network
 from tabnas.space import SearchSpace
+from tabnas.task import evaluate
 from tests.brute_force import feasible, log_probs
 from tests.conftest import ROOT
 
@@ -51,7 +50,8 @@ def test_a_run_leaves_what_it_should(train_py, tmp_path):
         "version", "seconds", "config", "dataset", "space", "limits", "search", "architectures", "best",
     }  # fmt: skip
     assert found["dataset"] == {
-        "name": "digits", "task": "classification", "n_train": 1438, "n_val": 359, "n_inputs": 64, "n_outputs": 10,
+        "name": "digits", "task": "classification", "metric": "balanced_error", "n_train": 1438, "n_val": 359,
+        "n_inputs": 64, "n_outputs": 10, "columns": [],
     }  # fmt: skip
     assert found["space"] == {"choices": [[8, 16, 32, 64]] * 2, "size": 16}
     assert found["limits"] == [{"cost": "params", "limit": 4000}]
@@ -162,11 +162,9 @@ def test_the_saved_network_is_the_best_one(train_py, tmp_path):
     network, about = model.load(folder_of(tmp_path) / "network.pt")
     best = found["architectures"][found["best"]]
     assert about["widths"] == best["widths"]
-    data = TableDataModule(
-        digits.load(), batch_size=64, val_fraction=0.2, split_seed=0, numerical="standard", seed=0, steps_per_block=1
-    )
-    assert about["scaling"] == data.scaling
-    metrics = evaluate(network, data.valid.numerical, data.valid.categorical, data.valid.target)
+    table = digits.load()
+    assert about["encoding"] == table.encoding
+    metrics = evaluate(table.task, network, *table.valid)
     assert metrics["loss"] == pytest.approx(min(best["stand_alone"]["loss"]["runs"]), rel=1e-6)
 
 
@@ -353,16 +351,20 @@ def test_a_table_of_ones_own(train_py, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import numpy as np\n"
         "from tabnas.data.table import Table\n"
-        "def load():\n"
+        "def load(val_fraction, split_seed):\n"
         "    rng = np.random.default_rng(0)\n"
         "    x, kinds = rng.standard_normal((500, 4)), rng.integers(5, size=(500, 2))\n"
-        "    return Table.from_arrays('mine', x, kinds, (x[:, 0] + kinds[:, 1] > 2).astype(int), ('no', 'yes'))\n"
+        "    return Table.from_arrays('mine', x, kinds, (x[:, 0] + kinds[:, 1] > 2).astype(int), ('no', 'yes'),\n"
+        "        val_fraction=val_fraction, split_seed=split_seed)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    outcome = train_py(*SHORT, "dataset.source._target_=mine.load", "dataset.name=mine", "limits.0.limit=1000")
+    outcome = train_py(*SHORT, "dataset._target_=mine.load", "dataset.name=mine", "limits.0.limit=1000")
     assert outcome.code == 0, outcome.err
     found = result.read(folder_of(tmp_path))
     assert (found["dataset"]["n_inputs"], found["dataset"]["n_outputs"]) == (8, 1)
-    wrong = train_py(*SHORT, "dataset.source._target_=mine.laod", "hydra.run.dir=wrong")  # not within a second's folder
+    wrong = train_py(*SHORT, "dataset._target_=mine.laod", "hydra.run.dir=wrong")  # not within a second's folder
     assert wrong.code == 2
     assert "laod" in wrong.err
+    (tmp_path / "other.py").write_text("def load(val_fraction, split_seed):\n    return 3\n")
+    other = train_py(*SHORT, "dataset._target_=other.load", "hydra.run.dir=other")
+    assert (other.code, "must return a tabnas.data.table.Table, got 3" in other.err) == (2, True)

@@ -15,7 +15,6 @@ from tabnas.controller import sample
 from tabnas.data.datamodule import TableDataModule
 from tabnas.method import Rejection
 from tabnas.method.base import policy_gradient
-from tabnas.metrics import log_loss
 from tabnas.optim import Child, ChildOptimizer
 from tabnas.search import TabNAS
 from tabnas.supernet import feedforward
@@ -50,13 +49,13 @@ def plain_loop(search: TabNAS, data: TableDataModule, n_steps: int) -> float:
                 regions = search.supernet.regions(x)
                 child = weight_optimizer.gather([*[None] * n_encoder, *regions])
                 inputs = search.encoder(train.numerical, train.categorical)
-                log_loss(feedforward(inputs, child.leaves[n_encoder:]), train.target).backward()
+                search.task.loss(feedforward(inputs, child.leaves[n_encoder:]), train.target).backward()
                 weight_optimizer.update(child)
                 widths = space.widths(y[0].tolist())
                 if search.limits.allow(widths):
                     with torch.no_grad():
                         inputs = search.encoder(valid.numerical, valid.categorical)
-                        reward = 1.0 - log_loss(search.supernet(inputs, widths), valid.target)
+                        reward = 1.0 - search.task.loss(search.supernet(inputs, widths), valid.target)
                     _, marginals = method.estimator.log_prob_and_marginals(logits)
                     advantage = reward - method.baseline.value
                     controller.logits.grad = -policy_gradient(y, advantage[None], marginals)

@@ -59,14 +59,11 @@ class Setting:
         self.data = TableDataModule(
             self.table,
             batch_size=case.batch_size,
-            val_fraction=0.2,
-            split_seed=0,
-            numerical="original",
             seed=0,
             steps_per_block=STEPS_PER_BLOCK,
         )
         self.optimizer = Adam(lr=0.002, schedule="cosine")
-        self.limits = Limits(ParameterCount(self.encoder().n_inputs, self.table.n_outputs), case.limit)
+        self.limits = Limits(ParameterCount(self.encoder().n_inputs, self.table.task.n_outputs), case.limit)
         self.total_steps = WHOLE_SEARCH_EPOCHS * self.data.steps_per_epoch
 
     def encoder(self) -> Encoder:
@@ -81,7 +78,7 @@ class Setting:
         return TabNAS(
             method=self.method(kind, **settings),
             encoder=self.encoder(),
-            n_outputs=self.table.n_outputs,
+            task=self.table.task,
             optimizer=self.optimizer,
             batch_size=self.case.batch_size,
             total_steps=self.total_steps,
@@ -99,7 +96,7 @@ class Setting:
         return Retraining(
             data=self.data,
             new_encoder=self.encoder,
-            n_outputs=self.table.n_outputs,
+            task=self.table.task,
             optimizer=self.optimizer,
             max_epochs=WHOLE_SEARCH_EPOCHS,
             accelerator="cpu",

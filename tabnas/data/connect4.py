@@ -22,12 +22,14 @@ CLASSES = ("win", "loss", "draw")
 COLUMNS = [f"{column}{row}" for column in "abcdefg" for row in range(1, 7)]
 
 
-def load() -> Table:
+def load(*, val_fraction: float = 0.2, split_seed: int = 0) -> Table:
     """42 categorical columns of 3 values, 3 classes, 67,557 rows in UCI's order."""
     frame = pd.read_csv(io.BytesIO(_unpacked()), names=[*COLUMNS, "outcome"], dtype="category")
     squares = np.stack([frame[c].cat.set_categories(SQUARES).cat.codes.to_numpy() for c in COLUMNS], axis=1)
     outcome = frame["outcome"].cat.set_categories(CLASSES).cat.codes.to_numpy()
-    return Table.from_arrays("connect4", None, squares, outcome, CLASSES)
+    return Table.from_arrays(
+        "connect4", None, squares, outcome, CLASSES, val_fraction=val_fraction, split_seed=split_seed
+    )
 
 
 def _unpacked() -> bytes:

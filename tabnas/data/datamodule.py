@@ -1,67 +1,43 @@
-"""The one LightningDataModule: splits a table, and serves it in blocks of minibatches."""
+"""The one LightningDataModule: serves a table's splits in blocks of shuffled minibatches."""
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from tabnas.data.table import Block, Rows, Table
-from tabnas.errors import UserError, require_integer, require_number, require_one_of
+from tabnas.data.table import Block, Rows, Table, generator
+from tabnas.errors import UserError, require_integer
+
+CHUNK_ROWS = 4096  # read from a mapped file in one go
 
 
 class TableDataModule(LightningDataModule):
-    """A random split into training and validation rows, and the loaders over them.
+    """Loaders over a table's training and validation rows.
 
     batch_size: rows of a minibatch; at most either split's rows.
-    val_fraction: share of the rows for validation, in (0, 1).
-    split_seed: fixes the split, apart from the seed of a run, so that runs are compared on the same rows.
-    numerical: "standard" subtracts the training mean and divides by the training deviation; "original" leaves the
-        values as they are (the paper's Table 1).
+    seed: of the order of the rows.
     steps_per_block: minibatches handed over at once.
+    shuffle_rows: rows that are shuffled among each other; see Stream. At least a minibatch.
     """
 
     def __init__(
-        self,
-        table: Table,
-        *,
-        batch_size: int,
-        val_fraction: float,
-        split_seed: int,
-        numerical: Literal["standard", "original"],
-        seed: int,
-        steps_per_block: int,
+        self, table: Table, *, batch_size: int, seed: int, steps_per_block: int, shuffle_rows: int = 2**20
     ) -> None:
         super().__init__()
         require_integer("dataset.batch_size", batch_size, low=1, remedy="the paper uses 32 to 512")
-        require_number("dataset.val_fraction", val_fraction, low=0, high=0.9, open_low=True, remedy="the paper has 0.2")
-        require_integer("dataset.split_seed", split_seed, low=0, remedy="any fixed integer will do")
-        require_one_of("dataset.numerical", numerical, ("standard", "original"))
-        self.batch_size, self.seed, self.steps_per_block = batch_size, seed, steps_per_block
-        order = torch.randperm(table.rows.n_rows, generator=_generator(split_seed))
-        n_val = round(val_fraction * table.rows.n_rows)
-        if not n_val:
-            rule = f"must leave a row of the {table.rows.n_rows} for validation"
-            raise UserError("dataset.val_fraction", rule, val_fraction, "the paper has 0.2")
-        self.valid, self.train = table.rows.take(order[:n_val]), table.rows.take(order[n_val:])
-        for name, rows in (("training", self.train), ("validation", self.valid)):
+        for name, rows in (("training", table.train), ("validation", table.valid)):
             if batch_size > rows.n_rows:
                 rule = f"must be at most the {rows.n_rows} rows of the {name} split"
                 remedy = f"give {rows.n_rows} or less"
                 raise UserError("dataset.batch_size", rule, batch_size, remedy)
-        self.scaling: dict[str, list[float]] | None = None
-        """The fitted `mean` and `scale` of each numerical column; None where values are left as they are."""
-        if numerical == "standard" and table.n_numerical:
-            scaler = StandardScaler().fit(self.train.numerical.numpy())
-            self.scaling = {"mean": scaler.mean_.tolist(), "scale": scaler.scale_.tolist()}
-            self.train, self.valid = (
-                rows._replace(numerical=torch.from_numpy(scaler.transform(rows.numerical.numpy())))
-                for rows in (self.train, self.valid)
-            )
+        remedy = "1048576 is a good choice"
+        require_integer("dataset.shuffle_rows", shuffle_rows, low=batch_size, remedy=remedy)
+        self.batch_size, self.seed, self.steps_per_block = batch_size, seed, steps_per_block
+        self.shuffle_rows = shuffle_rows
+        self.train, self.valid = table.train, table.valid
 
     @property
     def steps_per_epoch(self) -> int:
@@ -74,8 +50,8 @@ class TableDataModule(LightningDataModule):
 
     def blocks(self, *, seed: int, with_validation: bool) -> "BlockLoader":
         """A loader whose order depends on `seed` alone."""
-        train = Stream(self.train, self.batch_size, (seed, 0))
-        valid = Stream(self.valid, self.batch_size, (seed, 1)) if with_validation else None
+        train = Stream(self.train, self.batch_size, (seed, 0), self.shuffle_rows)
+        valid = Stream(self.valid, self.batch_size, (seed, 1), self.shuffle_rows) if with_validation else None
         return BlockLoader(train, valid, self.steps_per_block)
 
 
@@ -83,12 +59,21 @@ class Stream:
     """Minibatches of shuffled rows without end: pass after pass over the rows, each in an order of its own.
 
     What step i holds depends on (key, i) alone, so that a stream can be taken up anywhere.
+
+    Up to `shuffle_rows` rows are shuffled uniformly. More are read as the file has them, in chunks of CHUNK_ROWS: a
+    pass takes the chunks in random order and shuffles the rows of so many chunks as make up shuffle_rows. A minibatch
+    is then a uniform sample of m = shuffle_rows / CHUNK_ROWS chunks (256 by default) instead of all: the variance of
+    its mean of any quantity is that of uniform shuffling plus the variance between chunk means over m.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, key: tuple[int, ...]) -> None:
+    def __init__(self, rows: Rows, batch_size: int, key: tuple[int, ...], shuffle_rows: int = 2**20) -> None:
         self.rows, self.batch_size, self.key = rows, batch_size, key
         self.steps_per_pass = rows.n_rows // batch_size
+        self.group_rows = rows.n_rows
+        if shuffle_rows < rows.n_rows:
+            self.group_rows = max(1, shuffle_rows // CHUNK_ROWS) * CHUNK_ROWS
         self._order = functools.lru_cache(maxsize=2)(self._shuffled)
+        self._group = functools.lru_cache(maxsize=1)(self._read)
 
     def take(self, first_step: int, n_steps: int) -> Rows:
         """The rows of n_steps consecutive minibatches: n_steps · batch_size rows."""
@@ -96,13 +81,37 @@ class Stream:
         while step < first_step + n_steps:
             number, position = divmod(step, self.steps_per_pass)
             n = min(self.steps_per_pass - position, first_step + n_steps - step)
-            start = position * self.batch_size
-            pieces.append(self._order(number)[start : start + n * self.batch_size])
+            pieces += self._between(number, position * self.batch_size, (position + n) * self.batch_size)
             step += n
-        return self.rows.take(torch.cat(pieces))
+        return _joined(pieces)
 
-    def _shuffled(self, number: int) -> Tensor:
-        return torch.randperm(self.rows.n_rows, generator=_generator(*self.key, number))
+    def _between(self, number: int, start: int, stop: int) -> list[Rows]:
+        """Rows start … stop of a pass, in one piece for each group they reach into."""
+        pieces = []
+        while start < stop:
+            group, offset = divmod(start, self.group_rows)
+            n = min(self.group_rows - offset, stop - start)
+            rows = self.rows if self.group_rows == self.rows.n_rows else self._group(number, group)
+            pieces.append(rows.take(self._order(number, group)[offset : offset + n]))
+            start += n
+        return pieces
+
+    def _shuffled(self, number: int, group: int) -> Tensor:
+        """The order of the rows of a group of a pass."""
+        n = min(self.group_rows, self.rows.n_rows - group * self.group_rows)
+        key = (number,) if self.group_rows == self.rows.n_rows else (number, group + 1)
+        return torch.randperm(n, generator=generator(*self.key, *key))
+
+    def _read(self, number: int, group: int) -> Rows:
+        """The rows of a group of a pass, in memory. All groups but the last hold group_rows rows."""
+        n_chunks = -(-self.rows.n_rows // CHUNK_ROWS)
+        order = torch.randperm(n_chunks, generator=generator(*self.key, number)).tolist()
+        # The short chunk comes last, so that every other group is whole.
+        order.remove(n_chunks - 1)
+        order.append(n_chunks - 1)
+        per_group = self.group_rows // CHUNK_ROWS
+        chosen = sorted(order[group * per_group : (group + 1) * per_group])
+        return _joined([self.rows.slice(c * CHUNK_ROWS, (c + 1) * CHUNK_ROWS) for c in chosen])
 
 
 class BlockLoader:
@@ -136,6 +145,9 @@ class BlockLoader:
         self.step = state["step"]
 
 
-def _generator(*key: int) -> torch.Generator:
-    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state >> 1)
+def _joined(pieces: list[Rows]) -> Rows:
+    """Rows one after another, without copying a single piece."""
+    if len(pieces) == 1:
+        return pieces[0]
+    columns = zip(*pieces, strict=True)
+    return Rows(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]

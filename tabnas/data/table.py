@@ -1,40 +1,59 @@
-"""Tables in memory.
+"""Tables ready for training: split, and every column encoded as numbers.
 
 Shapes: n rows, d numerical and c categorical columns; in a block, n is a whole number of minibatches.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from tabnas.errors import UserError
+from tabnas.errors import UserError, require_integer, require_number
+from tabnas.task import Classification, Task
+
+MISSING, RARE, UNSEEN, N_RESERVED = 0, 1, 2, 3
+"""Ids in a categorical column with a vocabulary: no value; a value too rare in training for an id of its own; a value
+that training did not have. The vocabulary's own values follow."""
 
 
 class Rows(NamedTuple):
-    """Some rows of a table."""
+    """Some rows of a table, in memory or mapped from disk."""
 
     numerical: Tensor
     """(n, d) float32."""
     categorical: Tensor
-    """(n, c) ids from 0 within each column, of the narrowest integer type that holds them."""
+    """(n, c) ids from 0 within each column, uint8 or int32."""
     target: Tensor
-    """(n,) int64 class index."""
+    """(n,) int64 class index, or float32 standardised value; see tabnas.task. On disk a class index may be uint8."""
+    weight: Tensor | None = None
+    """(n,) float32 ≥ 0: how much a row counts in every loss and metric; None where all count alike."""
 
     @property
     def n_rows(self) -> int:
         return len(self.target)
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Rows":
+        """The same of every column."""
+        weight = None if self.weight is None else function(self.weight)
+        return Rows(function(self.numerical), function(self.categorical), function(self.target), weight)
+
     def take(self, index: Tensor) -> "Rows":
         """The rows at `index` (k,) int64, in its order."""
-        return Rows(*(column.index_select(0, index) for column in self))
+        return self.map(lambda column: column.index_select(0, index))
+
+    def slice(self, start: int, stop: int) -> "Rows":
+        """The rows from `start` up to `stop`, without copying."""
+        return self.map(lambda column: column[start:stop])
 
     def split(self, size: int) -> list["Rows"]:
         """Consecutive pieces of `size` rows, without copying; the last may be shorter."""
-        return [Rows(*piece) for piece in zip(*(column.split(size) for column in self), strict=True)]
+        pieces = ([None] * -(-self.n_rows // size) if column is None else column.split(size) for column in self)
+        return [Rows(*piece) for piece in zip(*pieces, strict=True)]
 
 
 class Block(NamedTuple):
@@ -46,22 +65,39 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Table:
-    """A classification table, every column encoded as numbers."""
+class Column:
+    """What became of a column of the source, for the data report."""
 
-    rows: Rows
+    name: str
+    kind: str
+    """numerical, categorical, boolean, date, target, weight, split, time; what else the source calls it."""
+    missing: float
+    """Share of the rows without a value."""
+    n_values: int | None
+    """Distinct values, where they were counted."""
+    became: str
+    """In words: "standardised", "embedding of 17 values", "dropped: constant", …"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, split into training and validation rows, every column encoded as numbers."""
+
+    train: Rows
+    valid: Rows
     cardinalities: tuple[int, ...]
-    """Number of values of each categorical column."""
-    classes: tuple[str, ...]
+    """Number of ids of each categorical column."""
+    task: Task
+    columns: tuple[Column, ...] = ()
+    """Of the source, in its order; empty where the source has nothing to tell."""
+    encoding: dict[str, Any] | None = None
+    """What was fitted to the training split, as JSON can hold it: enough to encode new rows in the same way."""
+    has_reserved_ids: bool = False
+    """Whether ids begin with MISSING, RARE and UNSEEN in every categorical column."""
 
     @property
     def n_numerical(self) -> int:
-        return self.rows.numerical.shape[1]
-
-    @property
-    def n_outputs(self) -> int:
-        """Logits of a network for it: one for two classes, else one per class."""
-        return 1 if len(self.classes) == 2 else len(self.classes)
+        return self.train.numerical.shape[1]
 
     @staticmethod
     def from_arrays(
@@ -70,19 +106,56 @@ class Table:
         categorical: NDArray[np.integer] | None,
         target: NDArray[np.integer],
         classes: tuple[str, ...],
+        *,
+        val_fraction: float = 0.2,
+        split_seed: int = 0,
+        standardize: bool = False,
     ) -> "Table":
-        """numerical (n, d) or None, categorical ids (n, c) or None, target (n,) index into classes."""
+        """A classification table from arrays without missing values, split at random.
+
+        numerical (n, d) or None, categorical ids (n, c) or None, target (n,) index into classes.
+        standardize: subtract the training mean from each numerical column and divide by the training deviation.
+        """
         if len(classes) < 2:
             raise UserError(f"dataset={name}", "must have at least two classes", list(classes), "choose another target")
+        train, valid = random_split(len(target), val_fraction, split_seed)
         n = len(target)
-        numerical = np.empty((n, 0), np.float32) if numerical is None else numerical
-        categorical = np.empty((n, 0), np.uint8) if categorical is None else categorical
-        cardinalities = tuple(int(column.max()) + 1 for column in categorical.T)
+        values = np.empty((n, 0), np.float32) if numerical is None else numerical
+        encoding = None
+        if standardize and values.shape[1]:
+            values = values.astype(np.float32)
+            scaler = StandardScaler().fit(values[train])
+            values = scaler.transform(values)
+            encoding = {"mean": scaler.mean_.tolist(), "scale": scaler.scale_.tolist()}
+        ids = np.empty((n, 0), np.uint8) if categorical is None else categorical
+        cardinalities = tuple(int(column.max()) + 1 for column in ids.T)
         width = np.min_scalar_type(max(cardinalities, default=1))
-        ids = categorical.astype(np.uint8 if width == np.uint8 else np.int32)
         rows = Rows(
-            torch.from_numpy(numerical.astype(np.float32)),
-            torch.from_numpy(ids),
+            torch.from_numpy(values.astype(np.float32)),
+            torch.from_numpy(ids.astype(np.uint8 if width == np.uint8 else np.int32)),
             torch.from_numpy(target.astype(np.int64)),
         )
-        return Table(rows, cardinalities, classes)
+        parts = [rows.take(torch.from_numpy(part)) for part in (train, valid)]
+        return Table(parts[0], parts[1], cardinalities, Classification(classes), encoding=encoding)
+
+
+def random_split(n_rows: int, val_fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row numbers of the training and the validation split, each in random order.
+
+    val_fraction: share of the rows for validation, in (0, 0.9].
+    seed: of the split, apart from the seed of a run, so that runs are compared on the same rows.
+    """
+    require_number("dataset.val_fraction", val_fraction, low=0, high=0.9, open_low=True, remedy="the paper has 0.2")
+    require_integer("dataset.split_seed", seed, low=0, remedy="any fixed integer will do")
+    n_val = round(val_fraction * n_rows)
+    if not n_val:
+        rule = f"must leave a row of the {n_rows} for validation"
+        raise UserError("dataset.val_fraction", rule, val_fraction, "the paper has 0.2")
+    order = torch.randperm(n_rows, generator=generator(seed)).numpy()
+    return order[n_val:], order[:n_val]
+
+
+def generator(*key: int) -> torch.Generator:
+    """A generator of its own for each key."""
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state >> 1)

@@ -16,13 +16,13 @@ from tabnas.encoder import Encoder
 from tabnas.errors import UserError
 from tabnas.feasibility import MonteCarlo
 from tabnas.method import Method, Rejection, Step
-from tabnas.metrics import evaluate, log_loss
 from tabnas.optim import SGD, Adam, Child, ChildOptimizer, schedule_factor
 from tabnas.reward import quality
 from tabnas.search.selection import FinalSelection
 from tabnas.search.warmup import LayerWarmup
 from tabnas.space import Widths
 from tabnas.supernet import SuperNet, feedforward
+from tabnas.task import Task, evaluate
 
 HISTORY_POINTS = 100  # snapshots of the search kept for charts and the result
 
@@ -37,7 +37,7 @@ class TabNAS(LightningModule):
 
     method: what the controller learns, and how; knows the space, the limits and the generator of all draws.
     encoder: columns → input representation. Its weights are part of every child.
-    n_outputs: logits of the task.
+    task: what is predicted, and how outputs are judged.
     optimizer: of the weights.
     batch_size: rows of a minibatch; total_steps: of the whole search.
     valid: the validation split, for selection by one-shot loss.
@@ -48,7 +48,7 @@ class TabNAS(LightningModule):
         *,
         method: Method,
         encoder: Encoder,
-        n_outputs: int,
+        task: Task,
         optimizer: Adam | SGD,
         batch_size: int,
         total_steps: int,
@@ -58,8 +58,8 @@ class TabNAS(LightningModule):
         self.automatic_optimization = False
         self.method, self.generator = method, method.generator
         self.space, self.limits = method.space, method.limits
-        self.encoder = encoder
-        self.supernet = SuperNet(self.space, encoder.n_inputs, n_outputs)
+        self.encoder, self.task = encoder, task
+        self.supernet = SuperNet(self.space, encoder.n_inputs, task.n_outputs)
         self.controller = Controller(self.space)
         self.optimizer_settings = optimizer
         self.batch_size, self.total_steps = batch_size, total_steps
@@ -156,11 +156,12 @@ class TabNAS(LightningModule):
         settings = self.optimizer_settings
         optimizer.param_groups[0]["lr"] = settings.lr * schedule_factor(settings.schedule, progress)
         n_shared = 2 * len(self.supernet.layers)  # a weight and a bias each, after the encoder's parameters
-        whole: list[None] = [None] * (len(optimizer.parameters) - n_shared)
+        lookup = self.encoder.lookup(rows.categorical)
         regions = [None] * n_shared if widths is None else self.supernet.regions(widths)
-        child = optimizer.gather([*whole, *regions])
-        leaves = child.leaves[-n_shared:]
-        loss = log_loss(feedforward(self.encoder(rows.numerical, rows.categorical), leaves), rows.target)
+        child = optimizer.gather([*self.encoder.regions(lookup), *regions])
+        used = None if lookup is None else (child.leaves[0], lookup.positions)
+        x = self.encoder(rows.numerical, rows.categorical, used)
+        loss = self.task.loss(feedforward(x, child.leaves[-n_shared:]), rows.target, rows.weight)
         loss.backward()
         optimizer.update(child)
         self.counts["weight_updates"] += 1
@@ -202,7 +203,7 @@ class TabNAS(LightningModule):
     def _quality(self, rows: Rows, children: Sequence[Widths]) -> Tensor:
         """Q(y) of each of the children on a minibatch: (n,)."""
         outputs = self.supernet.several(self.encoder(rows.numerical, rows.categorical), children)
-        return quality(torch.stack([log_loss(logits, rows.target) for logits in outputs]))
+        return quality(torch.stack([self.task.loss(found, rows.target, rows.weight) for found in outputs]))
 
     @torch.no_grad()
     def _metrics(self, losses: list[float], steps: list[Step]) -> dict[str, float | None]:
@@ -235,18 +236,16 @@ class TabNAS(LightningModule):
         return self.space.widths(self.controller.logits.argmax(dim=1).tolist())
 
     def one_shot(self, widths: Widths, rows: Rows) -> dict[str, float]:
-        """`loss` and `balanced_error` of a child on `rows`, with the SuperNet's weights."""
+        """`loss` and the task's metrics of a child on `rows`, with the SuperNet's weights."""
         return evaluate(
-            lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths),
-            rows.numerical,
-            rows.categorical,
-            rows.target,
+            self.task, lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths), *rows
         )
 
     def one_shot_loss(self, widths: Widths) -> float:
-        """Loss of a child on the whole validation split, with the SuperNet's weights."""
-        rows = Rows(*(column.to(self.controller.logits.device) for column in self.valid))
-        return self.one_shot(widths, rows)["loss"]
+        """Loss of a child on the validation split, at most `selection.max_rows` of it, with the SuperNet's weights."""
+        step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
+        rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
+        return self.one_shot(widths, rows.map(lambda column: column.to(self.controller.logits.device)))["loss"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = (*self.encoder.parameters(), *self.supernet.parameters())

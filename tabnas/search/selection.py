@@ -36,7 +36,8 @@ class FinalSelection(Callback):
 
     rule: "largest" is Algorithm 3: of `num_draws` (the paper's m) draws, the `num_selected` (n) distinct feasible ones
         of the largest cost, the first limit's where there are several. "one_shot" takes those of the smallest one-shot
-        loss on the whole validation split instead. "most_probable" takes the most probable feasible, without draws.
+        loss on the validation split instead, on at most `max_rows` rows of it, evenly spread. "most_probable" takes
+        the most probable feasible, without draws.
     draws: from "p", the controller's distribution (the paper's choice), or "valid", P(y | V).
     deterministic: where every layer's most probable width has at least this probability, "largest" returns that
         architecture alone, if it is feasible. The paper says "if the distributions are deterministic" without a number.
@@ -52,12 +53,16 @@ class FinalSelection(Callback):
         num_draws: int = 500,
         num_selected: int = 3,
         deterministic: float = 0.99,
+        max_rows: int | None = 200_000,
     ) -> None:
         require_one_of("search.selection.rule", rule, ("largest", "one_shot", "most_probable"))
         require_one_of("search.selection.draws", draws, ("p", "valid"))
         require_integer("search.selection.num_draws", num_draws, low=1, remedy="the paper has m = 500")
         require_integer("search.selection.num_selected", num_selected, low=1, remedy="the paper has n up to 3")
         require_number("search.selection.deterministic", deterministic, low=0, high=1, remedy="0.99 will do")
+        if max_rows is not None:
+            require_integer("search.selection.max_rows", max_rows, low=1, remedy="null ranks by the whole split")
+        self.max_rows = max_rows
         self.rule, self.draws, self.num_draws = rule, draws, num_draws
         self.num_selected, self.deterministic = num_selected, deterministic
         self.selected: list[Selected] = []

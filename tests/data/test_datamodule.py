@@ -1,33 +1,20 @@
 import pytest
 import torch
 
-from tabnas.data import digits
-from tabnas.data.datamodule import TableDataModule
+from tabnas.data.datamodule import Stream, TableDataModule
+from tabnas.data.table import Rows
 from tabnas.errors import UserError
 
 
 def module(table, **changes):
     defaults = {
-        "batch_size": 16, "val_fraction": 0.25, "split_seed": 0, "numerical": "original", "seed": 0,
-        "steps_per_block": 4,
+        "batch_size": 16, "seed": 0, "steps_per_block": 4,
     }  # fmt: skip
     return TableDataModule(table, **{**defaults, **changes})
 
 
 def as_set(rows):
     return {tuple(row) for row in rows.numerical.tolist()}
-
-
-def test_splits_without_overlap(small_table):
-    data = module(small_table)
-    assert (data.train.n_rows, data.valid.n_rows) == (180, 60)
-    assert not as_set(data.train) & as_set(data.valid)
-    assert as_set(data.train) | as_set(data.valid) == as_set(small_table.rows)
-
-
-def test_the_split_does_not_follow_the_seed(small_table):
-    assert torch.equal(module(small_table, seed=1).train.target, module(small_table, seed=2).train.target)
-    assert as_set(module(small_table, split_seed=1).valid) != as_set(module(small_table).valid)
 
 
 def test_an_epoch_holds_every_row_at_most_once(small_table):
@@ -74,15 +61,23 @@ def test_a_loader_is_taken_up_in_the_middle_of_an_epoch(small_table):
         assert torch.equal(ours.valid.numerical, theirs.valid.numerical)
 
 
-def test_standard_uses_the_training_split_alone():
-    data = module(digits.load(), numerical="standard")
-    varying = data.train.numerical.std(dim=0) > 0
-    assert data.train.numerical.mean(dim=0).abs().max() < 1e-5
-    assert torch.allclose(
-        data.train.numerical.std(dim=0, correction=0)[varying], torch.ones(int(varying.sum())), atol=1e-4
-    )
-    assert data.valid.numerical.mean(dim=0).abs().max() > 1e-3
-    assert set(data.scaling) == {"mean", "scale"}
+def test_mapped_files_are_shuffled_by_chunks(monkeypatch):
+    """10,000 rows in chunks of 8, 64 rows at a time, the last chunk short: each once a pass, another order in each."""
+    monkeypatch.setattr("tabnas.data.datamodule.CHUNK_ROWS", 8)
+    n = 1003
+    rows = Rows(torch.arange(n)[:, None].float(), torch.empty(n, 0), torch.zeros(n), torch.arange(n).float())
+    stream = Stream(rows, 17, (0, 0), shuffle_rows=70)
+    assert stream.group_rows == 64
+    passes = [stream.take(number * stream.steps_per_pass, stream.steps_per_pass) for number in range(2)]
+    for taken in passes:
+        assert len(set(taken.numerical[:, 0].tolist())) == taken.n_rows == 59 * 17
+        assert torch.equal(taken.numerical[:, 0], taken.weight)
+        chunks = (taken.weight[:64] // 8).unique()
+        assert len(chunks) == 8
+        assert not torch.equal(taken.weight[:64].sort().values, taken.weight[:64])
+    assert not torch.equal(passes[0].weight, passes[1].weight)
+    pieces = [stream.take(step, 1) for step in range(70)]
+    assert torch.equal(stream.take(0, 70).weight, torch.cat([piece.weight for piece in pieces]))
 
 
 @pytest.mark.parametrize(
@@ -92,10 +87,8 @@ def test_standard_uses_the_training_split_alone():
         ({"batch_size": 61}, "dataset.batch_size"),
         ({"batch_size": 181}, "dataset.batch_size"),
         ({"batch_size": "all"}, "dataset.batch_size"),
-        ({"val_fraction": 0}, "dataset.val_fraction"),
-        ({"val_fraction": 1.5}, "dataset.val_fraction"),
-        ({"split_seed": -1}, "dataset.split_seed"),
-        ({"numerical": "log"}, "dataset.numerical"),
+        ({"shuffle_rows": 15}, "dataset.shuffle_rows"),
+        ({"shuffle_rows": None}, "dataset.shuffle_rows"),
     ],
 )
 def test_refuses(small_table, changes, name):

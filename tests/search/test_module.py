@@ -10,7 +10,6 @@ from tabnas.bench.overhead import plain_loop
 from tabnas.errors import UserError
 from tabnas.feasibility import Enumeration, Listed, MonteCarlo
 from tabnas.method import ConditionalDraws, Rejection, RewardShaping
-from tabnas.metrics import log_loss
 from tabnas.trainer import fit, make_trainer
 
 KINDS = [
@@ -259,7 +258,10 @@ def test_several_children_are_judged_on_the_same_rows_against_each_other(new_sea
     children = [[0, 1], [1, 0]]
     search, before, moved, step, rows = one_rl_update(new_search, children, kind=ConditionalDraws)
     inputs = search.encoder(rows.numerical, rows.categorical)
-    a, b = (1 - log_loss(search.supernet(inputs, search.space.widths(child)), rows.target).item() for child in children)
+    a, b = (
+        1 - search.task.loss(search.supernet(inputs, search.space.widths(child)), rows.target).item()
+        for child in children
+    )
     assert step.reward.tolist() == pytest.approx([a, b], abs=1e-6)
     assert step.advantage.tolist() == pytest.approx([a - b, b - a], abs=1e-6)
     difference = onehot(children[0], before) - onehot(children[1], before)

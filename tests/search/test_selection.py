@@ -8,7 +8,6 @@ from tabnas.cost import Flops, ParameterCount
 from tabnas.errors import UserError
 from tabnas.feasibility import Enumeration
 from tabnas.method import ConditionalDraws, Rejection, RewardShaping
-from tabnas.metrics import log_loss
 from tabnas.search.selection import FinalSelection
 from tabnas.trainer import fit, make_trainer
 
@@ -54,7 +53,7 @@ def test_one_shot_takes_the_smallest_losses_of_the_distinct_feasible_draws(new_s
     feasible = {search.space.widths(d) for d in draws} & set(feasible_widths(search))
     assert 2 < len(feasible) < 25
     inputs = search.encoder(rows.numerical, rows.categorical)
-    losses = {widths: log_loss(search.supernet(inputs, widths), rows.target).item() for widths in feasible}
+    losses = {widths: search.task.loss(search.supernet(inputs, widths), rows.target).item() for widths in feasible}
     selected = FinalSelection(rule="one_shot", num_draws=25, num_selected=2).select(search)
     assert [s.widths for s in selected] == sorted(losses, key=losses.__getitem__)[:2]
     assert {s.how for s in selected} == {f"smallest one-shot loss of {len(feasible)} distinct among 25 draws"}

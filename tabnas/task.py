@@ -1,0 +1,99 @@
+"""What is predicted, and how outputs are judged: classification or regression. Imports nothing of tabnas.
+
+Shapes: B rows, n_outputs outputs of the network.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import recall_score
+from torch import Tensor
+
+EVALUATION_ROWS = 8192  # rows of a forward pass in evaluation, which bounds memory
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Two or more classes, by their names; the loss is the log loss in nats.
+
+    The network has one output for two classes, the logit of the second, else one logit per class. A target is an
+    int64 class index.
+    """
+
+    classes: tuple[str, ...]
+    name = "classification"
+    metric = "balanced_error"
+    """Reported beside the loss."""
+
+    @property
+    def n_outputs(self) -> int:
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+    def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Mean log loss, weighted by `weight` (B,): outputs (B, n_outputs), target (B,) → scalar."""
+        reduction = "mean" if weight is None else "none"
+        if outputs.shape[1] == 1:
+            losses = F.binary_cross_entropy_with_logits(outputs[:, 0], target.to(outputs.dtype), reduction=reduction)
+        else:
+            losses = F.cross_entropy(outputs, target, reduction=reduction)
+        return losses if weight is None else (losses * weight).sum() / weight.sum()
+
+    def metrics(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
+        """`balanced_error`: 1 − the mean over the classes in `target` of their recall (the paper's Table 1)."""
+        predicted = (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(dim=1)
+        true, sample_weight = target.cpu().numpy(), None if weight is None else weight.cpu().numpy()
+        recall = recall_score(
+            true, predicted.cpu().numpy(), labels=np.unique(true), average="macro", sample_weight=sample_weight
+        )
+        return {"balanced_error": 1.0 - float(recall)}
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A number; the loss is the squared error of the standardised target, so that predicting the mean costs about 1.
+
+    mean, std: of the target in the training split, in its own units. A target is (target − mean) / std, float32.
+    """
+
+    mean: float
+    std: float
+    name = "regression"
+    metric = "rmse"
+    n_outputs = 1
+
+    def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Mean squared error, weighted by `weight` (B,): outputs (B, 1), standardised target (B,) → scalar."""
+        if weight is None:
+            return F.mse_loss(outputs[:, 0], target)
+        return ((outputs[:, 0] - target).square() * weight).sum() / weight.sum()
+
+    def metrics(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
+        """`rmse` in the target's own units and `r2`, the coefficient of determination on these rows."""
+        weight = torch.ones_like(target) if weight is None else weight
+        target, weight = target.double(), weight.double()
+        error = ((outputs[:, 0].double() - target).square() * weight).sum() / weight.sum()
+        mean = (target * weight).sum() / weight.sum()
+        spread = ((target - mean).square() * weight).sum() / weight.sum()
+        r2 = float(1.0 - error / spread) if spread > 0 else 0.0
+        return {"rmse": float(error.sqrt()) * self.std, "r2": r2}
+
+
+Task = Classification | Regression
+
+
+@torch.no_grad()
+def evaluate(
+    task: Task,
+    predict: Callable[[Tensor, Tensor], Tensor],
+    numerical: Tensor,
+    categorical: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+) -> dict[str, float]:
+    """`loss` and the task's metrics of predict(numerical, categorical) → outputs over all n rows."""
+    pieces = zip(numerical.split(EVALUATION_ROWS), categorical.split(EVALUATION_ROWS), strict=True)
+    outputs = torch.cat([predict(*piece) for piece in pieces])
+    return {"loss": float(task.loss(outputs, target, weight)), **task.metrics(outputs, target, weight)}

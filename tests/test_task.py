@@ -1,0 +1,72 @@
+import math
+
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, r2_score, root_mean_squared_error
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from tabnas.task import Classification, Regression, evaluate
+
+MANY, TWO = Classification(("a", "b", "c", "d")), Classification(("no", "yes"))
+
+
+def balanced_error(logits, target, weight=None):
+    return MANY.metrics(logits, target, weight)["balanced_error"]
+
+
+def test_log_loss_equals_scikit_learn():
+    logits, target = torch.randn(50, 4, dtype=torch.float64), torch.arange(50) % 4
+    assert MANY.loss(logits, target).item() == pytest.approx(sklearn_log_loss(target, logits.softmax(dim=1)))
+    single = torch.randn(50, 1, dtype=torch.float64)
+    assert TWO.loss(single, target % 2).item() == pytest.approx(sklearn_log_loss(target % 2, single.sigmoid()[:, 0]))
+
+
+def test_balanced_error_equals_scikit_learn():
+    logits, target = torch.randn(200, 4), torch.arange(200) % 4
+    expected = 1 - balanced_accuracy_score(target, logits.argmax(dim=1))
+    assert balanced_error(logits, target) == pytest.approx(expected)
+
+
+def test_balanced_error_leaves_out_classes_that_do_not_occur():
+    logits = torch.eye(3)[torch.tensor([0, 0, 1, 2])]
+    assert balanced_error(logits, torch.tensor([0, 0, 1, 1])) == pytest.approx(0.25)
+
+
+def test_two_classes_from_one_logit():
+    assert balanced_error(torch.tensor([[-1.0], [2.0], [3.0], [1.0]]), torch.tensor([0, 0, 1, 1])) == pytest.approx(
+        0.25
+    )
+
+
+def test_evaluation_in_pieces_is_that_of_the_whole(monkeypatch):
+    monkeypatch.setattr("tabnas.task.EVALUATION_ROWS", 7)
+    numerical, target = torch.randn(50, 4), torch.arange(50) % 4
+    found = evaluate(MANY, lambda numerical, _: numerical, numerical, torch.empty(50, 0), target)
+    assert found["loss"] == pytest.approx(MANY.loss(numerical, target).item())
+    assert math.isfinite(found["balanced_error"])
+
+
+def test_outputs():
+    assert (MANY.n_outputs, TWO.n_outputs, Regression(0.0, 1.0).n_outputs) == (4, 1, 1)
+
+
+@pytest.mark.parametrize("task", [MANY, TWO, Regression(3.0, 2.0)])
+def test_a_weight_counts_a_row_so_many_times(task):
+    outputs = torch.randn(30, task.n_outputs, dtype=torch.float64)
+    target = torch.arange(30) % 2 if task is TWO else torch.arange(30) % 4
+    target = target.double() if isinstance(task, Regression) else target
+    times = torch.arange(30) % 3 + 1
+    repeated = [column.repeat_interleave(times, dim=0) for column in (outputs, target)]
+    assert task.loss(outputs, target, times.double()).item() == pytest.approx(task.loss(*repeated).item())
+    weighted = task.metrics(outputs, target, times.double())
+    assert weighted == pytest.approx(task.metrics(*repeated))
+
+
+def test_regression_is_reported_in_the_targets_own_units():
+    task = Regression(mean=100.0, std=20.0)
+    outputs, target = torch.randn(40, 1), torch.randn(40)
+    true, predicted = (100 + 20 * values.numpy() for values in (target, outputs[:, 0]))
+    found = task.metrics(outputs, target)
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(true, predicted), rel=1e-5)
+    assert found["r2"] == pytest.approx(r2_score(true, predicted), rel=1e-4)
+    assert task.loss(outputs, target).item() * 400 == pytest.approx(found["rmse"] ** 2, rel=1e-5)
