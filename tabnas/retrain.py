@@ -64,7 +64,7 @@ class StandAlone(LightningModule):
             progress = self.step / self.total_steps
             settings = self.optimizer_settings
             optimizer.param_groups[0]["lr"] = settings.lr * schedule_factor(settings.schedule, progress)
-            losses.append(self._update(rows, optimizer))
+            losses.append(self.update(rows, optimizer))
             self.step += 1
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
@@ -73,7 +73,7 @@ class StandAlone(LightningModule):
         self.seconds += time.perf_counter() - started
         return {"train_loss": mean}
 
-    def _update(self, rows: Rows, optimizer: torch.optim.Optimizer) -> Tensor:
+    def update(self, rows: Rows, optimizer: torch.optim.Optimizer) -> Tensor:
         """One step on a minibatch; its loss."""
         lookup = self.encoder.lookup(rows.categorical)
         if lookup is None:

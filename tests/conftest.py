@@ -18,7 +18,7 @@ from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import Table
 from tabnas.encoder import Encoder
 from tabnas.method import Method, Rejection
-from tabnas.optim import Adam
+from tabnas.optim import SGD, Adam
 from tabnas.search import TabNAS
 from tabnas.space import SearchSpace
 
@@ -73,11 +73,11 @@ def new_search(small_table: Table) -> Callable[..., Small]:
     def build(
         *, epochs: int = 3, seed: int = 0, choices: tuple[tuple[int, ...], ...] = ((2, 4, 8), (2, 4, 8)),
         limit: int = 90, flops: int | None = None, steps_per_block: int = 5, lr: float = 0.01,
-        kind: type[Method] = Rejection, **method: object,
+        kind: type[Method] = Rejection, sparse: bool = False, optimizer: Adam | SGD | None = None, **method: object,
     ) -> Small:  # fmt: skip
         data = TableDataModule(small_table, batch_size=16, seed=seed, steps_per_block=steps_per_block)
         torch.manual_seed(seed)
-        encoder = Encoder(small_table.n_numerical, small_table.cardinalities, 2)
+        encoder = Encoder(small_table.n_numerical, small_table.cardinalities, 2, sparse=sparse)
         costs = [ParameterCount(encoder.n_inputs, 3), Flops(encoder.n_inputs, 3)]
         limits = Limits(costs[0], limit) if flops is None else Limits(costs, [limit, flops])
         made = kind(
@@ -85,7 +85,7 @@ def new_search(small_table: Table) -> Callable[..., Small]:
             name=kind.__name__, **method,
         )  # fmt: skip
         search = TabNAS(
-            method=made, encoder=encoder, task=small_table.task, optimizer=Adam(lr=lr, schedule="cosine"),
+            method=made, encoder=encoder, task=small_table.task, optimizer=optimizer or Adam(lr=lr, schedule="cosine"),
             batch_size=16, total_steps=epochs * data.steps_per_epoch, valid=data.valid,
         )  # fmt: skip
         return Small(search, data)

@@ -26,9 +26,19 @@ def retraining(new_search, small_table, tmp_path):
     )
 
 
-@pytest.mark.parametrize("optimizer", [Adam(lr=0.01, schedule="cosine"), SGD(lr=0.05, momentum=0.9)])
-def test_equals_a_plain_training_loop(retraining, optimizer):
-    retraining = replace(retraining, optimizer=optimizer)
+@pytest.mark.parametrize(
+    ("optimizer", "sparse"),
+    [
+        (Adam(lr=0.01, schedule="cosine"), False),
+        (SGD(lr=0.05, momentum=0.9), False),
+        (SGD(lr=0.05), True),  # without momentum a row without gradient does not move, so that sparse changes nothing
+    ],
+)
+def test_equals_a_plain_training_loop(retraining, small_table, optimizer, sparse):
+    def new_encoder():
+        return Encoder(small_table.n_numerical, small_table.cardinalities, 2, sparse=sparse)
+
+    retraining = replace(retraining, optimizer=optimizer, new_encoder=new_encoder)
     outcome = retraining.outcome((8, 4), 7)
     torch.manual_seed(7)
     encoder = retraining.new_encoder()
@@ -37,7 +47,7 @@ def test_equals_a_plain_training_loop(retraining, optimizer):
     if isinstance(optimizer, Adam):
         plain = torch.optim.Adam(parameters, lr=0.01, betas=(0.9, 0.999), eps=1e-3)
     else:
-        plain = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
+        plain = torch.optim.SGD(parameters, lr=0.05, momentum=optimizer.momentum)
     loader = retraining.data.blocks(seed=7, with_validation=False)
     total, step = 4 * retraining.data.steps_per_epoch, 0
     for n_epochs in range(1, 5):

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tabnas.bench
+from tabnas.bench.embedding import embedding
 from tabnas.bench.feasibility import feasibility
 from tabnas.bench.line import Line
 from tabnas.bench.overhead import overhead
@@ -19,6 +20,7 @@ from tabnas.bench.search_ratio import search_ratio
 from tabnas.bench.toy import toy
 
 BENCHES: dict[str, Callable[[Path], Iterator[Line]]] = {
+    "embedding": embedding,
     "feasibility": feasibility,
     "overhead": overhead,
     "search_ratio": search_ratio,

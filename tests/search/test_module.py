@@ -10,6 +10,7 @@ from tabnas.bench.overhead import plain_loop
 from tabnas.errors import UserError
 from tabnas.feasibility import Enumeration, Listed, MonteCarlo
 from tabnas.method import ConditionalDraws, Rejection, RewardShaping
+from tabnas.optim import SGD
 from tabnas.trainer import fit, make_trainer
 
 KINDS = [
@@ -344,3 +345,25 @@ def test_metrics_say_what_was_exact_and_what_was_estimated(new_search, tmp_path)
         assert len(updated) > 2
         assert all(0 < point["advantage"] < 3 for point in updated)
         assert {point["prob_valid_estimate"] is not None for point in updated} == {estimated}
+
+
+def test_sparse_embedding_updates_change_nothing_without_momentum(new_search, tmp_path):
+    found = []
+    for sparse in (False, True):
+        small = new_search(sparse=sparse, optimizer=SGD(lr=0.05))
+        trained(small, tmp_path / str(sparse))
+        found.append([p.detach() for p in small.search.parameters()])
+    for dense, sparse in zip(*found, strict=True):
+        assert torch.allclose(dense, sparse, atol=1e-6)
+
+
+def test_sparse_adam_leaves_rows_that_no_minibatch_used(new_search, tmp_path):
+    small = new_search(sparse=True)
+    table = small.search.encoder.embedding.weight
+    before = table.detach().clone()
+    constant = small.data.train.categorical.clone()
+    constant[:, 1] = 2  # the second column's other ids, rows 4, 5 and 7, never occur
+    small.data.train = small.data.train._replace(categorical=constant)
+    trained(small, tmp_path)
+    moved = (table.detach() != before).any(dim=1)
+    assert moved.tolist() == [True] * 4 + [False, False, True, False]
