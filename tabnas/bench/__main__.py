@@ -15,6 +15,7 @@ import tabnas.bench
 from tabnas.bench.embedding import embedding
 from tabnas.bench.feasibility import feasibility
 from tabnas.bench.line import Line
+from tabnas.bench.loader import loader
 from tabnas.bench.overhead import overhead
 from tabnas.bench.search_ratio import search_ratio
 from tabnas.bench.toy import toy
@@ -22,6 +23,7 @@ from tabnas.bench.toy import toy
 BENCHES: dict[str, Callable[[Path], Iterator[Line]]] = {
     "embedding": embedding,
     "feasibility": feasibility,
+    "loader": loader,
     "overhead": overhead,
     "search_ratio": search_ratio,
     "toy": toy,

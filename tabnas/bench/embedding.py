@@ -69,18 +69,18 @@ def _module(n_ids: int, sparse: bool) -> StandAlone:
     return StandAlone(encoder, network, Classification(("0", "1")), Adam(lr=0.002), BATCH_SIZE, 1)
 
 
-def _ours(n_ids: int, law: str) -> Callable[[], None]:
+def _ours(n_ids: int, law: str) -> Callable[[], object]:
     module, batches = _module(n_ids, sparse=True), itertools.cycle(_batches(n_ids, law))
     optimizer = module.configure_optimizers()
-    return lambda: module.update(next(batches), optimizer) and None
+    return lambda: module.update(next(batches), optimizer)
 
 
-def _torchs(n_ids: int, law: str, *, sparse: bool) -> Callable[[], None]:
+def _torchs(n_ids: int, law: str, *, sparse: bool) -> Callable[[], object]:
     """torch's dense Adam on everything, or its SparseAdam on the embedding table and Adam on the network."""
     module, batches = _module(n_ids, sparse=False), itertools.cycle(_batches(n_ids, law))
     if not sparse:
         optimizer = module.configure_optimizers()
-        return lambda: module.update(next(batches), optimizer) and None
+        return lambda: module.update(next(batches), optimizer)
     encoder, network = module.encoder, module.network
     table = encoder.embedding
     assert table is not None
@@ -99,7 +99,7 @@ def _torchs(n_ids: int, law: str, *, sparse: bool) -> Callable[[], None]:
     return step
 
 
-def _seconds(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
+def _seconds(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Of one step each, the median over interleaved rounds."""
     found: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(ROUNDS + 1):

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from tabnas.data.table import Block, Rows, Table, generator
 from tabnas.errors import UserError, require_integer
 
 CHUNK_ROWS = 4096  # read from a mapped file in one go
+READER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tabnas-reader")
 
 
 class TableDataModule(LightningDataModule):
@@ -73,7 +75,7 @@ class Stream:
         if shuffle_rows < rows.n_rows:
             self.group_rows = max(1, shuffle_rows // CHUNK_ROWS) * CHUNK_ROWS
         self._order = functools.lru_cache(maxsize=2)(self._shuffled)
-        self._group = functools.lru_cache(maxsize=1)(self._read)
+        self._reading = functools.lru_cache(maxsize=2)(lambda *group: READER.submit(self._read, *group))
 
     def take(self, first_step: int, n_steps: int) -> Rows:
         """The rows of n_steps consecutive minibatches: n_steps · batch_size rows."""
@@ -91,7 +93,7 @@ class Stream:
         while start < stop:
             group, offset = divmod(start, self.group_rows)
             n = min(self.group_rows - offset, stop - start)
-            rows = self.rows if self.group_rows == self.rows.n_rows else self._group(number, group)
+            rows = self.rows if self.group_rows == self.rows.n_rows else self._read_ahead(number, group)
             pieces.append(rows.take(self._order(number, group)[offset : offset + n]))
             start += n
         return pieces
@@ -101,6 +103,13 @@ class Stream:
         n = min(self.group_rows, self.rows.n_rows - group * self.group_rows)
         key = (number,) if self.group_rows == self.rows.n_rows else (number, group + 1)
         return torch.randperm(n, generator=generator(*self.key, *key))
+
+    def _read_ahead(self, number: int, group: int) -> Rows:
+        """The rows of a group; the one after it is read meanwhile."""
+        rows: Rows = self._reading(number, group).result()
+        n_groups = -(-self.steps_per_pass * self.batch_size // self.group_rows)
+        self._reading(*((number, group + 1) if group + 1 < n_groups else (number + 1, 0)))
+        return rows
 
     def _read(self, number: int, group: int) -> Rows:
         """The rows of a group of a pass, in memory. All groups but the last hold group_rows rows."""
