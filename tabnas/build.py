@@ -94,7 +94,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     _check_accelerator(cfg.accelerator.name)
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
-    table = _table(dataset)
+    table = table_from(dataset)
     data = TableDataModule(
         table,
         batch_size=dataset.batch_size,
@@ -160,7 +160,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     )
 
 
-def _table(dataset: DictConfig) -> Table:
+def table_from(dataset: DictConfig) -> Table:
     """The table that `dataset` names: its settings but SERVING go to its _target_."""
     for key in SERVING:
         if key not in dataset:

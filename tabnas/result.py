@@ -1,6 +1,7 @@
 """result.json: what a run found, in one file that reports need nothing beside. May import trainer."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,13 @@ def show(result: Result, folder: Path) -> None:
     costs = list(result["architectures"][0]["costs"])
     measured = list(result["architectures"][0].get("measured", {}))
     if not console.is_terminal:
-        console = Console(width=98 + 12 * len(costs + measured))
+        console = Console(width=62 + 36 * len(result["dataset"]["metrics"]) + 12 * len(costs + measured))
     limits = " and ".join(f"{limit['limit']:,} {limit['cost']}" for limit in result["limits"])
     table.title = f"{result['dataset']['name']}, at most {limits}"
     for heading in ("architecture", "chosen by"):
         table.add_column(heading)
-    metric = result["dataset"]["metric"]
-    shown = SHORT.get(metric, metric)
-    measures = ("one-shot\nloss", f"one-shot\n{shown}", "stand-alone\nloss", f"stand-alone\n{shown}")
+    metrics = ("loss", *result["dataset"]["metrics"])
+    measures = [f"{kind}\n{SHORT.get(m, m)}" for kind in ("one-shot", "stand-alone") for m in metrics]
     for heading in (*costs, *(f"{name}\nwhole" for name in measured), *measures):
         table.add_column(heading, justify="right")
     architectures = result["architectures"]
@@ -56,10 +56,8 @@ def show(result: Result, folder: Path) -> None:
             found["chosen_by"],
             *(f"{found['costs'][name]:,}" for name in costs),
             *(f"{found['measured'][name]:,}" for name in measured),
-            f"{found['one_shot']['loss']:.4f}",
-            f"{found['one_shot'][metric]:.4f}",
-            _interval(found["stand_alone"]["loss"]),
-            _interval(found["stand_alone"][metric]),
+            *(_rounded(found["one_shot"][m], found["one_shot"][m]) for m in metrics),
+            *(_interval(found["stand_alone"][m]) for m in metrics),
             style="bold" if found is best else None,
         )
     n_seeds = len(best["stand_alone"]["loss"]["runs"])
@@ -77,5 +75,11 @@ def show(result: Result, folder: Path) -> None:
 
 
 def _interval(metric: dict[str, Any]) -> str:
-    spread = "" if metric["std"] is None else f" ± {metric['std']:.4f}"
-    return f"{metric['mean']:.4f}{spread}"
+    spread = "" if metric["std"] is None else f" ± {_rounded(metric['std'], metric['mean'])}"
+    return f"{_rounded(metric['mean'], metric['mean'])}{spread}"
+
+
+def _rounded(value: float, like: float) -> str:
+    """With four decimals, or fewer or more where `like` is of another size."""
+    exponent = math.floor(math.log10(abs(like))) if like else 0
+    return f"{value:.{4 if exponent in (-1, 0) else max(0, 3 - exponent)}f}"

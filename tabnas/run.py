@@ -22,10 +22,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
 
 from tabnas import model, result
 from tabnas.build import LATENCIES, Setup, build, torch_device
 from tabnas.cli import RUN_CONFIG
+from tabnas.data import report
 from tabnas.errors import UserError
 from tabnas.latency import Latency, measure_network
 from tabnas.progress import Display, RetrainProgress, SearchProgress
@@ -78,6 +80,7 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             log.info("latency: a layer's interquartile range was %.1f %% of its median, in the median", spread)
     if isinstance(setup, ToySetup):
         return _run_toy(setup, started)
+    _tell_of_data(setup)
     with Display() as display:
         logger = _logger(setup)
         searched = _searched(setup, logger, display)
@@ -95,7 +98,7 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         "dataset": {
             "name": cfg.dataset.name,
             "task": setup.table.task.name,
-            "metric": setup.table.task.metric,
+            "metrics": list(setup.table.task.reported),
             "n_train": setup.data.train.n_rows,
             "n_val": setup.data.valid.n_rows,
             "n_inputs": setup.search.encoder.n_inputs,
@@ -114,6 +117,16 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
     shutil.rmtree(folder / "retrain")
     result.show(finished, folder)
     return finished
+
+
+def _tell_of_data(setup: Setup) -> None:
+    """The data report, to the log and to a terminal."""
+    name = setup.config["dataset"]["name"]
+    for line in report.lines(setup.table, name):
+        log.info("data: %s", line)
+    console = Console(stderr=True)
+    if console.is_terminal:
+        report.show(setup.table, name, console)
 
 
 def _run_toy(setup: ToySetup, started: float) -> Result:
@@ -302,7 +315,7 @@ def _logger(setup: Setup) -> TensorBoardLogger:
 
 
 def _final_metrics(setup: Setup) -> tuple[str, ...]:
-    return ("final/loss", f"final/{setup.table.task.metric}", "final/params", "final/prob_valid")
+    return ("final/loss", f"final/{setup.table.task.reported[0]}", "final/params", "final/prob_valid")
 
 
 def _log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> None:
@@ -311,7 +324,7 @@ def _log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> Non
     best = min(searched, key=lambda found: found["stand_alone"]["loss"]["mean"])
     values = (
         best["stand_alone"]["loss"]["mean"],
-        best["stand_alone"][setup.table.task.metric]["mean"],
+        best["stand_alone"][setup.table.task.reported[0]]["mean"],
         best["costs"]["params"],
         finished["search"]["prob_valid"],
     )

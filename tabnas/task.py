@@ -25,8 +25,8 @@ class Classification:
 
     classes: tuple[str, ...]
     name = "classification"
-    metric = "balanced_error"
-    """Reported beside the loss."""
+    reported = ("balanced_error",)
+    """Metrics shown beside the loss, the first of them on the dashboard."""
 
     @property
     def n_outputs(self) -> int:
@@ -61,7 +61,7 @@ class Regression:
     mean: float
     std: float
     name = "regression"
-    metric = "rmse"
+    reported = ("rmse", "r2")
     n_outputs = 1
 
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -50,7 +50,7 @@ def test_a_run_leaves_what_it_should(train_py, tmp_path):
         "version", "seconds", "config", "dataset", "space", "limits", "search", "architectures", "best",
     }  # fmt: skip
     assert found["dataset"] == {
-        "name": "digits", "task": "classification", "metric": "balanced_error", "n_train": 1438, "n_val": 359,
+        "name": "digits", "task": "classification", "metrics": ["balanced_error"], "n_train": 1438, "n_val": 359,
         "n_inputs": 64, "n_outputs": 10, "columns": [],
     }  # fmt: skip
     assert found["space"] == {"choices": [[8, 16, 32, 64]] * 2, "size": 16}
