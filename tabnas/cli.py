@@ -14,7 +14,13 @@ from typing import NoReturn
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -94,6 +100,8 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
         return UserError(error.override, "must be KEY=VALUE", error.override, "quote what the shell would change")
     if isinstance(error, ConfigCompositionException):
         return _unknown_key(error, conf)
+    if isinstance(error, InstantiationException) and error.__cause__ and not isinstance(error.__cause__, TypeError):
+        return None  # what was instantiated failed: no mistake in the config
     if isinstance(error, HydraException | OmegaConfBaseException):
         key = getattr(error, "full_key", None) or "config"
         return UserError(key, "must make a valid config", str(error).splitlines()[0], "see python train.py --help")
