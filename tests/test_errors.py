@@ -49,7 +49,7 @@ WRONG = {
     ("dataset=conect4",): "got 'conect4'; did you mean 'connect4'?",
     ("search=darts",): "search: must be one of mnasnet, mnasnet_clipped, resource_oblivious, tabnas,",
     ("space=layers7",): "space: must be one of layers3, layers4, layers5, layers9,",
-    ("experiment=paper/nothing",): "experiment: must be one of paper/connect4, quick,",
+    ("experiment=paper/nothing",): "experiment: must be one of paper/aloi, paper/connect4, paper/criteo3,",
     ("limits",): "limits: must be KEY=VALUE",
     ("search.eta=[1",): "must be KEY=VALUE",
     ("limits=10000",): "limits: must be a list of limits, got 10000; give limits=[{cost: params, limit: 10000}], or",
@@ -176,7 +176,7 @@ def test_help_names_groups_settings_and_examples(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "--help"]
     text = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     for part in (
-        "dataset: connect4, digits",
+        "dataset: aloi, connect4, criteo, criteo_synthetic, digits",
         "search: mnasnet, mnasnet_clipped, resource_oblivious, tabnas",
         "resume=",
         "tensorboard --logdir",

@@ -32,7 +32,7 @@ def test_the_two_commands_set_up_their_own_environment():
 @pytest.mark.parametrize("command", train_commands())
 def test_settings_exist(command):
     overrides = [a for a in shlex.split(command)[2:] if a != "-m"]
-    compose(*[override if "[" in override else override.split(",")[0] for override in overrides])
+    compose(*[override if {"[", "{"} & {*override} else override.split(",")[0] for override in overrides])
 
 
 def test_there_are_commands_to_check():

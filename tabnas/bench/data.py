@@ -1,0 +1,74 @@
+"""Bench: how fast Criteo's text becomes a table on disk, and in how much memory."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tabnas.bench.line import Line
+from tabnas.data.criteo.made_up import blocks
+
+SIZES = (500_000, 1_000_000, 2_000_000, 5_000_000)
+MOST_BYTES = 2e9
+MOST_GROWTH = 1.2  # of peak memory over all sizes, and of the time for a row
+LEAST_SPEEDUP = 3.0
+
+# Each in a process of its own, whose peak memory is then its own.
+_BUILD = """
+import json, pathlib, resource, sys, time
+from tabnas.data.criteo import load
+text, cache = sys.argv[1:]
+start = time.perf_counter()
+load(path=text, cache=cache)
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+"""
+_PANDAS = """
+import json, resource, sys, time
+import pandas as pd
+names = ["label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
+types = {name: {"l": "uint8", "I": "float32", "C": "category"}[name[0]] for name in names}
+start = time.perf_counter()
+pd.read_csv(sys.argv[1], sep="\\t", header=None, names=names, dtype=types)
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+"""
+
+
+def data(folder: Path) -> Iterator[Line]:
+    """Rows a second and peak memory of the build from text to the cache, at several sizes; pandas on the smallest.
+
+    Promised: the time for a row and the peak memory do not grow with the rows, and three times the rows a second of
+    a `pandas.read_csv` into the same columns, which neither splits nor scales nor writes.
+
+    folder: to write 1.2 GB of text and 0.8 GB of table into.
+    """
+    speeds, peaks = [], []
+    for n_rows in SIZES:
+        text = folder / f"{n_rows}.txt"
+        with text.open("wb") as file:
+            for block in blocks(n_rows):
+                file.write(block)
+        seconds, peak = _measured(_BUILD, text, folder / "cache")
+        speeds.append(n_rows / seconds)
+        peaks.append(peak)
+        case = f"build of {n_rows / 1e6:g}M rows"
+        yield Line("data", case, round(speeds[-1]), "rows/s")
+        yield Line.at_most("data", f"{case}, peak memory", peak / 1e9, "GB", MOST_BYTES / 1e9)
+        if n_rows == SIZES[0]:
+            pandas_seconds, pandas_peak = _measured(_PANDAS, text)
+            yield Line("data", f"pandas.read_csv of {n_rows / 1e6:g}M rows", round(n_rows / pandas_seconds), "rows/s")
+            yield Line("data", "pandas.read_csv, peak memory", round(pandas_peak / 1e9, 3), "GB")
+            yield Line.at_least("data", "build / pandas.read_csv", pandas_seconds / seconds, "x", LEAST_SPEEDUP)
+        text.unlink()
+    yield Line.at_most("data", "time for a row, largest / smallest size", speeds[0] / speeds[-1], "x", MOST_GROWTH)
+    yield Line.at_most("data", "peak memory, largest / smallest", max(peaks) / min(peaks), "x", MOST_GROWTH)
+
+
+def _measured(program: str, *arguments: Path) -> tuple[float, float]:
+    """Seconds and peak bytes."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    seconds, peak = json.loads(finished.stdout.splitlines()[-1])
+    return seconds, peak

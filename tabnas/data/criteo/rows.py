@@ -1,0 +1,78 @@
+"""First pass of a build: text → columns on disk, split into training and validation rows.
+
+Imports tabnas.errors and, of this package, hashing, options, scratch, source, text and
+threads.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tabnas.data.criteo.hashing import uniform
+from tabnas.data.criteo.options import Options
+from tabnas.data.criteo.scratch import SPLITS, Scratch, ScratchWriter
+from tabnas.data.criteo.source import Source
+from tabnas.data.criteo.text import BadLine, parse
+from tabnas.data.criteo.threads import in_order
+from tabnas.errors import UserError
+
+log = logging.getLogger(__name__)
+
+N_SHOWN = 3  # bad lines in a message
+
+Progress = Callable[[str, int, int], None]
+"""Called with the phase, what is done and the total: bytes of text (rows, if made up), or rows."""
+
+
+def read_rows(
+    source: Source, scratch: Scratch, targets: dict[str, Path], options: Options, progress: Progress | None
+) -> int:
+    """Fill `scratch`, and the files `targets` of each split with its labels; the number of lines left out."""
+    started = time.monotonic()
+    bad: list[str] = []
+    part, n_rows, n_lines, n_lines_before, n_bad = "", 0, 0, 0, 0
+    with ScratchWriter(scratch, targets) as writer:
+        for block, rows in in_order(lambda block: parse(block.text), source.blocks()):
+            if block.part != part:
+                part, n_lines_before = block.part, 0
+            if rows.bad and options.on_bad_line == "error":
+                given = _told(part, n_lines_before, rows.bad[0])
+                remedy = "mend it, or leave bad lines out by dataset.on_bad_line=skip"
+                raise UserError("dataset.path", "must hold only lines in Criteo's form", given, remedy)
+            bad += [_told(part, n_lines_before, line) for line in rows.bad[: N_SHOWN - len(bad)]]
+            n_bad += len(rows.bad)
+            n_lines_before += rows.n_lines
+            n_lines += rows.n_lines
+            writer.write(rows, uniform(options.split_seed, n_rows, len(rows.label)) < options.val_fraction)
+            n_rows += len(rows.label)
+            if progress:
+                progress("reading", block.done, source.size)
+    if n_bad:
+        if n_bad > options.max_bad_share * n_lines:
+            rule = f"must be at least the share of bad lines, {n_bad:,} of {n_lines:,} ({'; '.join(bad)})"
+            remedy = "look at these lines, then raise it if they may be left out"
+            raise UserError("dataset.max_bad_share", rule, options.max_bad_share, remedy)
+        log.warning("%s of %s lines are left out as bad: %s", f"{n_bad:,}", f"{n_lines:,}", "; ".join(bad))
+    _check(scratch, n_rows)
+    seconds = time.monotonic() - started
+    log.info("read %s rows in %.0f s, %s rows/s", f"{n_rows:,}", seconds, f"{n_rows / seconds:,.0f}")
+    return n_bad
+
+
+def _told(part: str, n_lines_before: int, line: BadLine) -> str:
+    return f"{part}, line {n_lines_before + line.number:,}: {line.reason}"
+
+
+def _check(scratch: Scratch, n_rows: int) -> None:
+    if not n_rows:
+        raise UserError("dataset.path", "must hold at least two rows", "none", "give Criteo's train.txt")
+    for split in SPLITS:
+        if not scratch.n_rows[split]:
+            name = {"train": "training", "valid": "validation"}[split]
+            rule = f"must leave rows for {name}, but {n_rows:,} rows leave none"
+            raise UserError("dataset.val_fraction", rule, "0 rows", "give more rows, or another share or split_seed")
+    n_ones = scratch.n_ones["train"]
+    if n_ones in (0, scratch.n_rows["train"]):
+        rule = "must hold both labels, 0 and 1, among the training rows"
+        raise UserError("dataset.path", rule, f"{int(n_ones > 0)} alone", "give a larger part of the data")

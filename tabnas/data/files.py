@@ -1,0 +1,153 @@
+"""A file of the user's: CSV (whatever its dialect, compressed too), Parquet or Feather."""
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+import pyarrow
+
+from tabnas.data.frame import from_frame, takes_frame_options
+from tabnas.data.table import Table
+from tabnas.errors import UserError, require_one_of
+
+TEXT = (".csv", ".tsv", ".txt", ".data")
+BINARY = {".parquet": pd.read_parquet, ".pq": pd.read_parquet, ".feather": pd.read_feather, ".arrow": pd.read_feather}
+DECIMAL_COMMA = r"^(\s*[-+]?\d*),(\d+\s*)$"
+DELIMITERS = ",;\t|"
+UNREADABLE = (
+    OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, csv.Error,
+    pd.errors.ParserWarning, pyarrow.ArrowException,
+)  # fmt: skip
+SAMPLE_CHARACTERS = 65536
+"""Of the beginning, to tell the dialect by."""
+
+
+@takes_frame_options
+def load(
+    *,
+    path: str | None = None,
+    valid_path: str | None = None,
+    decimal: str = ".",
+    target: str | None = None,
+    **options: Any,
+) -> Table:
+    """The table in the file `path`; validated on that in `valid_path`, if given. The rest: see frame.from_frame.
+
+    decimal: the mark in the numbers of CSV files, a point or a comma.
+    """
+    require_one_of("dataset.decimal", decimal, (".", ","))
+    if path is None:
+        raise UserError("dataset.path", "must name a file", path, f"give a {', '.join((*TEXT[:2], *BINARY))} file")
+    valid_frame = None if valid_path is None else read(valid_path, "dataset.valid_path", decimal)
+    frame = read(path, "dataset.path", decimal)
+    if target is not None and target not in frame and any(map(_is_number, frame.columns)):
+        first = ", ".join(map(str, frame.columns[:5]))
+        raise UserError("dataset.path", "must begin with a line of column names", first, "add one, one name a column")
+    return from_frame(frame, target=target, valid_frame=valid_frame, **options)
+
+
+def read(path: str, key: str, decimal: str = ".") -> pd.DataFrame:
+    """The file as it is; all text if it is a CSV file, with a point in numbers.
+
+    key: of the config, that an error is to name.
+    """
+    file = Path(path).expanduser()
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in OPENERS else ""
+    kind = suffixes[-1] if suffixes else ""
+    if kind not in TEXT and (kind not in BINARY or compression):
+        rule = f"must end in {', '.join(BINARY)}, or in {', '.join(TEXT)} and perhaps {', '.join(OPENERS)}"
+        raise UserError(key, rule, path, "convert or rename it")
+    if not file.is_file():
+        raise UserError(key, "must name a file that exists", path, "a relative path starts at the working directory")
+    try:
+        if kind in TEXT:
+            frame = _read_text(lambda: OPENERS.get(compression, open)(file, "rb"), key)
+            return frame if decimal == "." else frame.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
+        frame = BINARY[kind](file)
+    except UnicodeDecodeError as error:
+        given = f"the bytes {error.object[error.start : error.end].hex()}"
+        raise UserError(
+            key, "must be in UTF-8", given, "convert it, for example with iconv -f latin1 -t utf-8"
+        ) from error
+    except UNREADABLE as error:
+        raise UserError(key, "must be a file that can be read", path, str(error)) from error
+    return frame.reset_index() if frame.index.name is not None else frame
+
+
+def _only_member(file: Path, mode: str) -> IO[bytes]:
+    archive = zipfile.ZipFile(file)
+    members = [m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX")]
+    if len(members) != 1:
+        raise ValueError(f"a zip file must hold one file, not {len(members)}")
+    return archive.open(members[0])
+
+
+OPENERS: dict[str, Callable[..., Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zip": _only_member,
+    ".zst": lambda file, mode: pyarrow.input_stream(str(file), compression="zstd"),
+}
+
+
+def _read_text(opened: Callable[[], Any], key: str) -> pd.DataFrame:
+    """Every column as text, so that what a value looks like does not depend on the rest of the file."""
+    with opened() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+        sample = text.read(SAMPLE_CHARACTERS)
+    if not sample.strip():
+        raise UserError(key, "must have a line of column names and rows", "an empty file", "give another file")
+    dialect = _dialect(sample)
+    names = [name.strip() for name in next(row for row in csv.reader(io.StringIO(sample), dialect) if row)]
+    if twice := sorted({name for name in names if names.count(name) > 1 and name}):
+        raise UserError(key, "must have columns of different names", twice, "rename one of each")
+    names = [name or f"unnamed {i}" for i, name in enumerate(names)]
+    with warnings.catch_warnings(), opened() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the line of names
+        return pd.read_csv(
+            text,
+            header=0,
+            names=names,
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            sep=dialect.delimiter,
+            quotechar=dialect.quotechar or '"',
+            skipinitialspace=dialect.skipinitialspace,
+        )
+
+
+def _dialect(sample: str) -> type[csv.Dialect]:
+    """By csv.Sniffer; where it cannot tell, the delimiter that is most frequent in the first line."""
+    lines = sample.splitlines(keepends=True)
+    whole_lines = "".join(lines[:-1] if len(lines) > 1 and len(sample) == SAMPLE_CHARACTERS else lines)
+    try:
+        found = csv.Sniffer().sniff(whole_lines, DELIMITERS)
+    except csv.Error:
+        found = csv.excel
+    if found.delimiter not in lines[0]:
+        most = max(DELIMITERS, key=lines[0].count)
+
+        class Guessed(csv.excel):
+            delimiter = most
+
+        return Guessed
+    return found
+
+
+def _is_number(name: object) -> bool:
+    try:
+        float(str(name))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,162 @@
+"""A DataFrame becomes a Table, step by step."""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from tabnas.data.frame import source as sources
+from tabnas.data.frame.fit import Fate, fit
+from tabnas.data.frame.source import Source
+from tabnas.data.frame.split import by_column, by_time, stratified
+from tabnas.data.frame.target import read_target
+from tabnas.data.table import Column, Rows, Table, random_split
+from tabnas.errors import UserError, require_one_of
+from tabnas.task import Classification, Task
+
+MISSING_TOKENS = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "NULL", "null", "None")
+
+Load = TypeVar("Load", bound=Callable[..., Table])
+
+
+def from_frame(
+    frame: pd.DataFrame,
+    *,
+    target: str | None,
+    valid_frame: pd.DataFrame | None = None,
+    task: str = "auto",
+    kinds: Mapping[str, str] | None = None,
+    drop: Collection[str] | None = None,
+    drop_uninformative: bool = True,
+    missing_tokens: Collection[str | float] | None = None,
+    numerical: str = "standard",
+    min_count: int = 2,
+    max_categories: int = 1000,
+    high_cardinality: str = "error",
+    hash_buckets: int = 1024,
+    weight: str | None = None,
+    class_weight: str | None = None,
+    split_column: str | None = None,
+    time_column: str | None = None,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+    stratify: bool = True,
+) -> Table:
+    """A table of the DataFrame's rows; UserError, naming `dataset.KEY`, for whatever cannot be right.
+
+    target: the column to predict; rows without a value there are left out.
+    valid_frame: the validation rows. Without it split_column says which they are, or time_column, or chance.
+    task: auto, classification or regression; see target.read_target.
+    kinds: numerical, categorical, boolean or date by column, in place of the inferred kind; see kinds.kind_of.
+    drop: columns to leave out. drop_uninformative: ids and constants too, with a line that says so.
+    missing_tokens: text or numbers that mean that there is no value; None: MISSING_TOKENS.
+    numerical: standard, original (the paper's), quantile (to a normal distribution), log (and then standard).
+    min_count: training rows that a category needs for an id of its own; the others share one.
+    max_categories, high_cardinality: error, or hash into hash_buckets ids, where a column has more categories than
+        that, or is text that rarely repeats.
+    weight: a column of numbers ≥ 0, how much each row counts; rows of weight 0 are left out.
+    class_weight: balanced: weights under which all classes count alike, of mean 1 in training, times `weight`.
+    split_column: train, valid or test by row; see split.by_column. time_column: the latest rows validate.
+    val_fraction: share of the rows that validate, by time or by chance. split_seed: of chance.
+    stratify: by chance, with the same share of every class.
+
+    All is inferred and fitted on the training rows alone. A missing number becomes the training mean of what its
+    column becomes, a missing category the id MISSING.
+    """
+    tokens = _tokens(missing_tokens)
+    require_one_of("dataset.class_weight", class_weight, (None, "balanced"))
+    source = sources.read(
+        frame, valid_frame, missing_tokens=tokens, target=target, weight=weight, split_column=split_column,
+        time_column=time_column, kinds=kinds or {}, drop=drop or (),
+    )  # fmt: skip
+    label = source.columns[target]
+    answer = read_target(label, task)
+    if class_weight and answer.classes is None:
+        raise UserError("dataset.class_weight", "must go with classes", class_weight, "leave it out for regression")
+    if source.is_valid is not None:
+        train, valid = np.flatnonzero(~source.is_valid), np.flatnonzero(source.is_valid)
+    elif split_column is not None:
+        train, valid = by_column(source.columns[split_column])
+    elif time_column is not None:
+        train, valid = by_time(source.columns[time_column], val_fraction)
+    elif stratify and answer.classes is not None:
+        train, valid = stratified(answer.values.astype(np.int64), val_fraction, split_seed)
+    else:
+        train, valid = random_split(len(label), val_fraction, split_seed)
+    values, fitted_task = answer.fitted(train)
+    features = source.columns.drop(columns=list(source.roles))
+    encoding, fates = fit(
+        features.iloc[np.sort(train)], target=str(target), kinds=kinds or {}, drop=drop or (),
+        drop_uninformative=drop_uninformative, missing_tokens=tokens,
+        numerical=numerical, min_count=min_count, max_categories=max_categories, high_cardinality=high_cardinality,
+        hash_buckets=hash_buckets,
+    )  # fmt: skip
+    weights = source.weights
+    if class_weight:
+        weights = _balancing(values, train) * (1.0 if weights is None else weights)
+    numbers, ids = encoding.encode_tidied(features, len(features))
+    cardinalities = tuple(column.cardinality for column in encoding.categorical)
+    rows = Rows(
+        torch.from_numpy(numbers),
+        torch.from_numpy(ids.astype(np.uint8) if max(cardinalities, default=1) <= 256 else ids),
+        torch.from_numpy(values),
+        None if weights is None else torch.from_numpy(weights.astype(np.float32)),
+    )
+    fates |= _fates_of_roles(source, fitted_task)
+    return Table(
+        rows.take(torch.from_numpy(train)),
+        rows.take(torch.from_numpy(valid)),
+        cardinalities,
+        fitted_task,
+        tuple(
+            Column(name, fates[name].kind, source.missing[name], int(column.nunique()), fates[name].became)
+            for name, column in source.columns.items()
+        ),
+        encoding=encoding.to_json(),
+        has_reserved_ids=True,
+    )
+
+
+def _tokens(given: Collection[str | float] | None) -> tuple[str | float, ...]:
+    if given is None:
+        return MISSING_TOKENS
+    if isinstance(given, str) or not all(isinstance(token, str | int | float) for token in given):
+        rule = "must be a list of text and numbers"
+        raise UserError("dataset.missing_tokens", rule, given, "write ['?', -999], with '' for nothing at all")
+    return tuple(given)
+
+
+def _balancing(target: NDArray[Any], train: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,) weights that depend on the class alone, such that those of each class have the same sum in training."""
+    by_class = np.bincount(target[train])
+    weights = len(train) / (len(by_class) * by_class)
+    return np.asarray(weights[target])
+
+
+def _fates_of_roles(source: Source, task: Task) -> dict[str, Fate]:
+    fates = {}
+    for name, role in source.roles.items():
+        if role != "target":
+            became = {"weight": "weight of the row", "split": "the split", "time": "the split, not learnt from"}[role]
+        elif isinstance(task, Classification):
+            became = f"{len(task.classes):,} classes"
+        else:
+            became = f"standardised: mean {task.mean:.4g}, deviation {task.std:.4g}"
+        fates[name] = Fate(role, became)
+    return fates
+
+
+def takes_frame_options(load: Load) -> Load:
+    """For load(…, **options) that hands its options to from_frame: the signature it stands for.
+
+    So whoever looks at the signature (tabnas.build does) learns of every option, and of none that does not exist.
+    """
+    own = [p for p in inspect.signature(load).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    known = {p.name for p in own} | {"frame", "valid_frame"}
+    others = [p for p in inspect.signature(from_frame).parameters.values() if p.name not in known]
+    load.__signature__ = inspect.Signature([*own, *others])  # type: ignore[attr-defined]
+    return load
