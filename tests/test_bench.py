@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tabnas.bench import feasibility, overhead, search_ratio, setting, toy
+from tabnas.bench import data, embedding, feasibility, loader, overhead, search_ratio, setting, toy
 from tabnas.bench.__main__ import BENCHES, main
 from tabnas.bench.line import Line
 from tabnas.bench.setting import Case, Setting, random_table
@@ -35,6 +35,14 @@ def tiny(monkeypatch):
     monkeypatch.setattr(feasibility, "MONTE_CARLO_SECONDS", 0.0)
     for name, few in {"NUM_RUNS": 10, "PLAIN_RUNS": 1, "ROUNDS": 1, "EVALUATIONS": 20}.items():
         monkeypatch.setattr(toy, name, few)
+    monkeypatch.setattr(data, "SIZES", (2000, 4000))
+    monkeypatch.setattr(data, "ROUNDS", 1)
+    monkeypatch.setattr(loader, "N_ROWS", 60_000)
+    monkeypatch.setattr(loader, "BLOCKS", 2)
+    monkeypatch.setattr(loader, "STEPS_PER_BLOCK", 10)
+    monkeypatch.setattr(embedding, "VOCABULARIES", (100_000, 200_000, 300_000))
+    monkeypatch.setattr(embedding, "ROUNDS", 1)
+    monkeypatch.setattr(embedding, "STEPS", 2)
     return case
 
 

@@ -10,6 +10,7 @@ import tabnas.cli  # noqa: F401  (registers the resolvers that config.yaml uses)
 from tabnas.build import build
 from tabnas.space import SearchSpace
 from tests.conftest import ROOT
+from tests.data import stand_ins
 
 CONF = ROOT / "conf"
 GROUPS = ("dataset", "space", "optimizer", "search", "trainer", "accelerator", "experiment")
@@ -27,12 +28,18 @@ def compose(*overrides: str):
         return hydra.compose("config", overrides=list(overrides))
 
 
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    """Where stand-ins of the tables that do not ship are."""
+    return tmp_path_factory.mktemp("stand_ins")
+
+
 @pytest.mark.parametrize("option", list(options()))
-def test_composes_and_instantiates(option, tmp_path):
+def test_composes_and_instantiates(option, tmp_path, made_up):
     if option == "accelerator=gpu":
         pytest.importorskip("torch").cuda.is_available() or pytest.skip("no GPU here")
     limits = ["limits.0.limit=100000"] if option == "space=layers9" else []
-    setup = build(compose(option, *limits), tmp_path)
+    setup = build(compose(option, *limits, *stand_ins.overrides(option, made_up)), tmp_path)
     assert setup.search.total_steps == setup.max_epochs * setup.data.steps_per_epoch
     assert not list(tmp_path.iterdir())
 

@@ -62,7 +62,7 @@ def test_a_csv_file(train_py, mixed_csv, tmp_path, target, drop, metrics, embedd
     assert found["dataset"]["n_inputs"] == n_numerical + 8
     table = build.table_from(OmegaConf.create(found["config"]["dataset"]))
     network, about = model.load(tmp_path / "run" / "network.pt")
-    assert about["encoding"] == json.loads(json.dumps(table.encoding))
+    assert json.dumps(about["encoding"]) == json.dumps(table.encoding)
     best = found["architectures"][found["best"]]
     measured = evaluate(table.task, network, *table.valid)
     assert measured["loss"] == pytest.approx(min(best["stand_alone"]["loss"]["runs"]), rel=1e-5)

@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 import tabnas.bench
+from tabnas.bench.data import data
 from tabnas.bench.embedding import embedding
 from tabnas.bench.feasibility import feasibility
 from tabnas.bench.line import Line
-from tabnas.bench.loader import loader
 from tabnas.bench.overhead import overhead
 from tabnas.bench.search_ratio import search_ratio
 from tabnas.bench.toy import toy
 
 BENCHES: dict[str, Callable[[Path], Iterator[Line]]] = {
+    "data": data,
     "embedding": embedding,
     "feasibility": feasibility,
-    "loader": loader,
     "overhead": overhead,
     "search_ratio": search_ratio,
     "toy": toy,

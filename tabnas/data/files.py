@@ -8,9 +8,9 @@ import lzma
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import pandas as pd
 import pyarrow
@@ -60,7 +60,7 @@ def read(path: str, key: str, decimal: str = ".") -> pd.DataFrame:
 
     key: of the config, that an error is to name.
     """
-    file = Path(path).expanduser()
+    file = Path(str(path)).expanduser()
     suffixes = [suffix.lower() for suffix in file.suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in OPENERS else ""
     kind = suffixes[-1] if suffixes else ""
@@ -108,7 +108,7 @@ def _read_text(opened: Callable[[], Any], key: str) -> pd.DataFrame:
     if not sample.strip():
         raise UserError(key, "must have a line of column names and rows", "an empty file", "give another file")
     dialect = _dialect(sample)
-    names = [name.strip() for name in next(row for row in csv.reader(io.StringIO(sample), dialect) if row)]
+    names = [name.strip() for name in next(dialect.rows(sample))]
     if twice := sorted({name for name in names if names.count(name) > 1 and name}):
         raise UserError(key, "must have columns of different names", twice, "rename one of each")
     names = [name or f"unnamed {i}" for i, name in enumerate(names)]
@@ -122,27 +122,41 @@ def _read_text(opened: Callable[[], Any], key: str) -> pd.DataFrame:
             dtype=str,
             keep_default_na=False,
             sep=dialect.delimiter,
-            quotechar=dialect.quotechar or '"',
+            quotechar=dialect.quotechar,
             skipinitialspace=dialect.skipinitialspace,
         )
 
 
-def _dialect(sample: str) -> type[csv.Dialect]:
-    """By csv.Sniffer; where it cannot tell, the delimiter that is most frequent in the first line."""
+class Dialect(NamedTuple):
+    delimiter: str
+    quotechar: str
+    skipinitialspace: bool
+
+    def rows(self, text: str) -> Iterator[list[str]]:
+        """The fields of the lines that have any."""
+        return (row for row in csv.reader(io.StringIO(text), **self._asdict()) if row)
+
+
+def _dialect(sample: str) -> Dialect:
+    """csv.Sniffer's delimiter, or whichever gives all lines as many fields, more than one, as there are names."""
     lines = sample.splitlines(keepends=True)
     whole_lines = "".join(lines[:-1] if len(lines) > 1 and len(sample) == SAMPLE_CHARACTERS else lines)
+    first = next(line for line in lines if line.strip())
     try:
-        found = csv.Sniffer().sniff(whole_lines, DELIMITERS)
-    except csv.Error:
-        found = csv.excel
-    if found.delimiter not in lines[0]:
-        most = max(DELIMITERS, key=lines[0].count)
-
-        class Guessed(csv.excel):
-            delimiter = most
-
-        return Guessed
-    return found
+        sniffed = csv.Sniffer().sniff(whole_lines, DELIMITERS).delimiter
+    except csv.Error:  # it cannot tell
+        sniffed = max(DELIMITERS, key=first.count)
+    quotes = ("'", '"') if first.startswith("'") else ('"', "'")
+    tried = [
+        Dialect(delimiter, quote, first.count(delimiter) == first.count(f"{delimiter} "))
+        for quote in quotes
+        for delimiter in (sniffed, *DELIMITERS)
+    ]
+    for dialect in tried:
+        widths = {len(row) for row in dialect.rows(whole_lines)}
+        if len(widths) == 1 and widths != {1}:
+            return dialect
+    return tried[0]
 
 
 def _is_number(name: object) -> bool:

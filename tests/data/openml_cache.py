@@ -51,9 +51,10 @@ def seed_cache(data_home: Path, data_id: int, frame: pd.DataFrame, targets: tupl
 
 
 def made_up(data_id: int, n_rows: int = 400) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """A small stand-in for one of the paper's tables, with as many columns and, Aloi aside, classes; and its target."""
+    """A small stand-in for one of the paper's tables, and its target: as many columns and (of enough rows) classes."""
     rng = np.random.default_rng(data_id)
-    n_numerical, n_classes = {41166: (180, 10), 42396: (128, 100), 23512: (28, 2), 40668: (0, 3)}[data_id]
+    n_numerical, n_classes = {41166: (180, 10), 42396: (128, 1000), 23512: (28, 2), 40668: (0, 3)}[data_id]
+    n_classes = min(n_classes, n_rows // 8)
     columns = {f"V{i + 1}": rng.standard_normal(n_rows).round(4) for i in range(n_numerical)}
     if data_id == 40668:
         columns |= {

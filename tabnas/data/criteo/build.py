@@ -9,6 +9,7 @@ columns at work at once (the largest of all Criteo's has 10 million), whatever t
 """
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from tabnas.data.criteo.numbers import METHODS, Original, Quantile, Scaling, fit, scaled
 from tabnas.data.criteo.options import Options
-from tabnas.data.criteo.rows import Progress, log, read_rows
+from tabnas.data.criteo.rows import Progress, read_rows
 from tabnas.data.criteo.scratch import SPLITS, Scratch
 from tabnas.data.criteo.source import Source
 from tabnas.data.criteo.text import CATEGORIES, INTEGERS, LABEL
@@ -30,6 +31,8 @@ from tabnas.data.criteo.threads import in_order
 from tabnas.data.criteo.vocabulary import Vocabulary, hashed
 from tabnas.data.table import MISSING, N_RESERVED, Column, Rows, Table
 from tabnas.task import Classification
+
+log = logging.getLogger(__name__)
 
 VERSION = 1  # of these files and of how they are made
 
@@ -92,7 +95,7 @@ def _encode_all(scratch: Scratch, options: Options, folder: Path, progress: Prog
     for name, column in in_order(encode, CATEGORIES):
         told.append({"name": name, **column})
         if progress:
-            progress("categories", len(told) * n_rows, len(CATEGORIES) * n_rows)
+            progress("categories", n_rows * len(told) // len(CATEGORIES), n_rows)
     return told
 
 
@@ -101,7 +104,7 @@ def _fit_all(scratch: Scratch, method: str, progress: Progress | None) -> list[S
     for _, scaling in in_order(lambda name: fit(method, name, partial(scratch.numbers, name, "train")), INTEGERS):
         scalings.append(scaling)
         if progress:
-            progress("numbers", len(scalings) * n_rows, len(INTEGERS) * n_rows)
+            progress("numbers", n_rows * len(scalings) // len(INTEGERS), n_rows)
     return scalings
 
 

@@ -5,7 +5,7 @@ and checksum, and it is renamed: a killed process leaves a `.partial` folder, wh
 checksum is computed again only if a file's size, times or inode are not those of the last check, so that gigabytes
 are read once. Any program that writes to a file changes these; a disk that decays without notice is not found out.
 
-Imports tabnas.errors.
+Imports tabnas.errors and lock of this package.
 """
 
 import errno
@@ -15,13 +15,13 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tabnas.data.criteo.lock import locked
 from tabnas.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def cached(cache: Path, key: Any, build: Callable[[Path], None]) -> Path:
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder.with_suffix(".lock"), folder):
             if folder.exists():
                 damage = _damage(folder)
                 if damage is None:
@@ -71,21 +71,6 @@ def cached(cache: Path, key: Any, build: Callable[[Path], None]) -> Path:
         rule = f"must be a folder to write to, with room for twice the unpacked text ({error.strerror})"
         raise UserError("dataset.cache", rule, str(cache), "set dataset.cache=FOLDER to another") from None
     return folder
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock on making `folder`, which is freed when its process ends, however that happens."""
-    lock = FileLock(folder.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("another job is making %s: waiting for it", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _remove_abandoned(cache: Path) -> None:

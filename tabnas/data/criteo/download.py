@@ -1,6 +1,6 @@
 """Fetching a large file by HTTP: taken up where it broke off, checked, and put in place whole.
 
-Imports tabnas.errors.
+Imports tabnas.errors and lock of this package.
 """
 
 import hashlib
@@ -14,8 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
+from tabnas.data.criteo.lock import locked
 from tabnas.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ class _Rejected(Exception):
 
 
 def fetch(url: str, path: Path, sha256: str | None, progress: Callable[[str, int, int], None] | None) -> None:
-    """Fetch `url` to `path`, over a `.part` file beside it, with which a later call goes on.
+    """Fetch `url` to `path`, over a hidden `.part` file beside it, with which a later call goes on.
 
     sha256: hexadecimal, of the whole file; None leaves it unchecked.
     progress: called with "downloading", the bytes there and their number, 0 if it is unknown.
@@ -41,9 +40,13 @@ def fetch(url: str, path: Path, sha256: str | None, progress: Callable[[str, int
         raise UserError("dataset.url", "must begin with http:// or https://", url, "give the address of a file")
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", str(sha256)):
         raise UserError("dataset.sha256", "must be 64 hexadecimal digits", sha256, "see `sha256sum FILE`, or set null")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with FileLock(path.with_name(path.name + ".lock")):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        rule = f"must be where a file can be made ({error.strerror})"
+        raise UserError("dataset.path", rule, str(path), "choose another place") from None
+    part = path.with_name(f".{path.name}.part")  # hidden, so that it is no part of a folder of parts
+    with locked(path.with_name(f".{path.name}.lock"), path):
         if path.exists():  # by another job in the meantime
             return
         _receive_all(url, part, progress)

@@ -1,7 +1,8 @@
 """What becomes of Criteo's 13 integer columns: `original`, `log`, `standard` or `quantile`.
 
-In all of them a missing cell becomes 0, without an indicator: the integer 0, or the training mean or median. Works on
-columns that are too large for memory, as vocabulary does. Imports text and vocabulary of this package.
+In all of them a missing cell becomes 0, without an indicator: the integer 0 (for I2, which is never missing, `log` has
+−3 there), or the training mean or median. Works on columns that are too large for memory, as vocabulary does, which is
+all that it imports of this package.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +13,14 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from tabnas.data.criteo.vocabulary import distinct
+
+METHODS = {
+    "original": "as it is",
+    "log": "log(x + 1), log(x + 4) for I2",
+    "standard": "standardised",
+    "quantile": "normal quantile of its rank",
+}
+"""What there is to choose from, in words."""
 
 N_QUANTILES = 1000
 
@@ -100,15 +109,6 @@ def fit(method: str, name: str, chunks: Chunks) -> Scaling:
     if method == "standard":
         return Standard.fit(chunks)
     return Quantile.fit(chunks) if method == "quantile" else Original()
-
-
-METHODS = {
-    "original": "as it is",
-    "log": "log(x + 1)",
-    "standard": "standardised",
-    "quantile": "normal quantile of its rank",
-}
-"""And what the data report says of them."""
 
 
 def scaled(scaling: Scaling, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,7 +19,8 @@ class Options:
     min_count: int = 10
     """Of a category in the training split; rarer ones share the id RARE."""
     hash_buckets: int | None = None
-    """Hash categories to that many ids instead of giving each its own; min_count is not used then."""
+    """Hash categories to that many ids instead of giving each its own. Then min_count is not used, and RARE and UNSEEN
+    do not occur, as every value has a bucket."""
     on_bad_line: str = "error"
     """error, or skip: leave the line out and count it."""
     max_bad_share: float = 0.001

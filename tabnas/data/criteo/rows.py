@@ -1,7 +1,6 @@
 """First pass of a build: text → columns on disk, split into training and validation rows.
 
-Imports tabnas.errors and, of this package, hashing, options, scratch, source, text and
-threads.
+Imports tabnas.errors and, of this package, hashing, options, scratch, source, text and threads.
 """
 
 import logging
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 N_SHOWN = 3  # bad lines in a message
 
 Progress = Callable[[str, int, int], None]
-"""Called with the phase, what is done and the total: bytes of text (rows, if made up), or rows."""
+"""Called with the phase, what is done and the total, in rows; while reading, the total is an estimate."""
 
 
 def read_rows(
@@ -47,7 +46,11 @@ def read_rows(
             writer.write(rows, uniform(options.split_seed, n_rows, len(rows.label)) < options.val_fraction)
             n_rows += len(rows.label)
             if progress:
-                progress("reading", block.done, source.size)
+                progress("reading", n_rows, max(n_rows, round(n_rows * source.size / block.done)))
+            if n_bad > 2 * options.max_bad_share * n_lines * source.size / block.done:
+                break  # too many even if all that follow are good; 2, as the number of lines is an estimate
+    if progress:
+        progress("reading", n_rows, n_rows)
     if n_bad:
         if n_bad > options.max_bad_share * n_lines:
             rule = f"must be at least the share of bad lines, {n_bad:,} of {n_lines:,} ({'; '.join(bad)})"

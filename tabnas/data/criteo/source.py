@@ -4,6 +4,7 @@ Every source hands out whole lines, some megabytes at a time. Imports tabnas.err
 """
 
 import gzip
+import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,12 @@ from tabnas.errors import UserError
 
 BLOCK_BYTES = 1 << 23  # a few times this is in memory for each core
 
+_REMEDY = (
+    "put train.txt or dac.tar.gz of Criteo's Display Advertising Challenge there, to be had for accepting its terms at"
+    " https://ailab.criteo.com, or set dataset.path=FILE, or dataset.url=URL to download it;"
+    " dataset=criteo_synthetic makes rows of the same form up"
+)
+
 
 class Block(NamedTuple):
     """Some whole lines."""
@@ -23,7 +30,7 @@ class Block(NamedTuple):
     part: str
     """The file they are from."""
     done: int
-    """How much of the source has been read by now, in the unit of Source.size."""
+    """How much of the source has been read by now, in the unit of Source.size, bytes of the file or rows."""
 
 
 class Source(Protocol):
@@ -35,11 +42,7 @@ class Source(Protocol):
 
     @property
     def size(self) -> int:
-        """In `unit`."""
-
-    @property
-    def unit(self) -> str:
-        """bytes or rows."""
+        """In a unit of its own."""
 
     def blocks(self) -> Iterator[Block]:
         """All of the text in order."""
@@ -47,10 +50,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """One file, or the parts of a folder in the order of their names; what begins as gzip does is unpacked."""
+    """One file, or the parts of a folder in the order of their names; .gz and .tar.gz are unpacked on the way."""
 
     parts: tuple[Path, ...]
-    unit = "bytes"
 
     @staticmethod
     def at(path: Path) -> "Files":
@@ -61,15 +63,8 @@ class Files:
         else:
             parts = [path] if path.is_file() else []
         if not parts:
-            rule = "must be Criteo's train.txt, a .gz of it or a folder of its parts"
-            raise UserError(
-                "dataset.path",
-                rule,
-                str(path),
-                "Criteo gives the Display Advertising Challenge data (dac.tar.gz) to who accepts its terms at"
-                " https://ailab.criteo.com: unpack train.txt there, or set dataset.path=FILE, or dataset.url=URL to"
-                " download it; dataset=criteo_synthetic makes rows of the same form up",
-            )
+            rule = "must be Criteo's train.txt, a .gz or .tar.gz of it, or a folder of its parts"
+            raise UserError("dataset.path", rule, str(path), _REMEDY)
         return Files(tuple(parts))
 
     @property
@@ -87,16 +82,26 @@ class Files:
                 try:
                     for text in _whole_lines(part, _unpacked(file)):
                         yield Block(text, str(part), before + file.tell())
-                except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                    rule = "must hold intact files"
+                except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, PermissionError) as error:
+                    rule = "must hold intact files that may be read"
                     raise UserError("dataset.path", rule, f"{part}: {error}", "fetch that file again") from None
                 before += file.tell()
 
 
 def _unpacked(file: IO[bytes]) -> IO[bytes]:
+    """The text in a file, by what it begins with: gzip, or a tar archive with train.txt such as dac.tar.gz."""
     magic = file.read(2)
     file.seek(0)
-    return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if magic == b"\x1f\x8b" else file
+    text = cast(IO[bytes], gzip.GzipFile(fileobj=file)) if magic == b"\x1f\x8b" else file
+    is_tar = text.read(262)[257:] == b"ustar"
+    text.seek(0)
+    if not is_tar:
+        return text
+    with tarfile.open(fileobj=text, mode="r|") as archive:
+        for member in archive:
+            if Path(member.name).name == "train.txt" and (found := archive.extractfile(member)):
+                return found
+    raise tarfile.ReadError("an archive without train.txt")
 
 
 def _whole_lines(part: Path, file: IO[bytes]) -> Iterator[bytes]:
@@ -121,7 +126,6 @@ class Synthetic:
 
     n_rows: int
     seed: int
-    unit = "rows"
 
     @property
     def identity(self) -> list[Any]:

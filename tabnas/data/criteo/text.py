@@ -18,11 +18,13 @@ CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
 NAMES = (LABEL, *INTEGERS, *CATEGORIES)
 
 _TYPES = {LABEL: pa.int8(), **dict.fromkeys(INTEGERS, pa.int64()), **dict.fromkeys(CATEGORIES, pa.binary())}
-_INTEGER = re.compile(rb"(?:-?\d{1,19})?")
+_LABEL = re.compile(rb"-?0+|0*1")
+_INTEGER = re.compile(rb"(?:-?0{0,99}\d{1,19})?")
 _CATEGORY = re.compile(rb"[0-9a-fA-F]{0,8}")
-_LINE = re.compile(rb"[01](?:\t(?:-?\d{1,19})?){13}(?:\t[0-9a-fA-F]{0,8}){26}")
+_LINE = re.compile(rb"(?:%b)(?:\t%b){13}(?:\t%b){26}" % (_LABEL.pattern, _INTEGER.pattern, _CATEGORY.pattern))
 _MANY_DIGITS = re.compile(rb"\d{19}")
-_LENIENT = (b"x", b"X", b" ", b"+")  # pyarrow takes " 0x1F" for an integer
+_LENIENT = (b"x", b"X", b" ", b"+")  # pyarrow takes " 0x1F" for an integer,
+_MARK = b"\xef\xbb\xbf"  # and passes over a byte order mark
 
 
 class BadLine(NamedTuple):
@@ -52,7 +54,7 @@ class Parsed(NamedTuple):
 def parse(block: bytes) -> Parsed:
     """The columns of some whole lines. Blank lines are passed over; bad ones are left out and told."""
     n_lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    if not any(character in block for character in _LENIENT):
+    if not block.startswith(_MARK) and not any(character in block for character in _LENIENT):
         try:
             return Parsed(*_columns(block), n_lines, [])
         except ValueError:  # pyarrow's, or from below: it is looked for line by line
@@ -154,7 +156,7 @@ def _reason(line: bytes) -> str:
     fields = line.split(b"\t")
     if len(fields) != len(NAMES):
         return f"it has {len(fields)} fields instead of {len(NAMES)}"
-    if fields[0] not in (b"0", b"1"):
+    if not _LABEL.fullmatch(fields[0]):
         return f"the label is {_shown(fields[0])} instead of 0 or 1"
     for name, field in zip(NAMES[1:], fields[1:], strict=True):
         if name in INTEGERS and not _is_integer(field):

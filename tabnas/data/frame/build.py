@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tabnas.data.frame import source as sources
 from tabnas.data.frame.fit import Fate, fit
 from tabnas.data.frame.source import Source
-from tabnas.data.frame.split import by_column, by_time, stratified
-from tabnas.data.frame.target import read_target
+from tabnas.data.frame.split import Split, by_column, by_time, stratified
+from tabnas.data.frame.target import Target, read_target
 from tabnas.data.table import Column, Rows, Table, random_split
 from tabnas.errors import UserError, require_one_of
 from tabnas.task import Classification, Task
@@ -67,30 +67,22 @@ def from_frame(
     All is inferred and fitted on the training rows alone. A missing number becomes the training mean of what its
     column becomes, a missing category the id MISSING.
     """
-    tokens = _tokens(missing_tokens)
+    tokens, kinds, drop = _tokens(missing_tokens), _kinds(kinds), _names(drop)
     require_one_of("dataset.class_weight", class_weight, (None, "balanced"))
+    require_one_of("dataset.stratify", stratify, (True, False))
+    require_one_of("dataset.drop_uninformative", drop_uninformative, (True, False))
     source = sources.read(
         frame, valid_frame, missing_tokens=tokens, target=target, weight=weight, split_column=split_column,
-        time_column=time_column, kinds=kinds or {}, drop=drop or (),
+        time_column=time_column, kinds=kinds, drop=drop,
     )  # fmt: skip
-    label = source.columns[target]
-    answer = read_target(label, task)
+    answer = read_target(source.columns[str(target)], task)
     if class_weight and answer.classes is None:
         raise UserError("dataset.class_weight", "must go with classes", class_weight, "leave it out for regression")
-    if source.is_valid is not None:
-        train, valid = np.flatnonzero(~source.is_valid), np.flatnonzero(source.is_valid)
-    elif split_column is not None:
-        train, valid = by_column(source.columns[split_column])
-    elif time_column is not None:
-        train, valid = by_time(source.columns[time_column], val_fraction)
-    elif stratify and answer.classes is not None:
-        train, valid = stratified(answer.values.astype(np.int64), val_fraction, split_seed)
-    else:
-        train, valid = random_split(len(label), val_fraction, split_seed)
+    train, valid = _split(source, answer, stratify, val_fraction, split_seed)
     values, fitted_task = answer.fitted(train)
     features = source.columns.drop(columns=list(source.roles))
     encoding, fates = fit(
-        features.iloc[np.sort(train)], target=str(target), kinds=kinds or {}, drop=drop or (),
+        features.iloc[np.sort(train)], target=str(target), kinds=kinds, drop=drop,
         drop_uninformative=drop_uninformative, missing_tokens=tokens,
         numerical=numerical, min_count=min_count, max_categories=max_categories, high_cardinality=high_cardinality,
         hash_buckets=hash_buckets,
@@ -121,6 +113,26 @@ def from_frame(
     )
 
 
+def _split(source: Source, target: Target, stratify: bool, val_fraction: float, seed: int) -> Split:
+    """Row numbers of the training and the validation split, neither empty."""
+    by_role = {role: name for name, role in source.roles.items()}
+    if source.is_valid is not None:
+        train, valid = np.flatnonzero(~source.is_valid), np.flatnonzero(source.is_valid)
+    elif "split" in by_role:
+        train, valid = by_column(source.columns[by_role["split"]])
+    elif "time" in by_role:
+        train, valid = by_time(source.columns[by_role["time"]], val_fraction)
+    elif stratify and target.classes is not None:
+        train, valid = stratified(target.values.astype(np.int64), val_fraction, seed)
+    else:
+        train, valid = random_split(len(target.values), val_fraction, seed)
+    if not len(train) or not len(valid):
+        key = "val_fraction" if source.is_valid is None else "valid_path"
+        rule = f"must leave rows with a {by_role['target']} for training and for validation"
+        raise UserError(f"dataset.{key}", rule, f"{len(train):,} and {len(valid):,}", "give more rows or another split")
+    return train, valid
+
+
 def _tokens(given: Collection[str | float] | None) -> tuple[str | float, ...]:
     if given is None:
         return MISSING_TOKENS
@@ -128,6 +140,19 @@ def _tokens(given: Collection[str | float] | None) -> tuple[str | float, ...]:
         rule = "must be a list of text and numbers"
         raise UserError("dataset.missing_tokens", rule, given, "write ['?', -999], with '' for nothing at all")
     return tuple(given)
+
+
+def _names(given: Collection[str] | None) -> tuple[str, ...]:
+    """A config reads a column's name as a number where it looks like one."""
+    if isinstance(given, str):
+        raise UserError("dataset.drop", "must be a list of columns", given, f"write [{given}]")
+    return tuple(map(str, given or ()))
+
+
+def _kinds(given: Mapping[str, str] | None) -> dict[str, str]:
+    if not isinstance(given, Mapping | None):
+        raise UserError("dataset.kinds", "must say a kind by column", given, "write {age: numerical}")
+    return {str(name): kind for name, kind in (given or {}).items()}
 
 
 def _balancing(target: NDArray[Any], train: NDArray[np.int64]) -> NDArray[np.float64]:

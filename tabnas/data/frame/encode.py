@@ -113,14 +113,13 @@ class Categorical:
 
     def encode(self, column: pd.Series) -> NDArray[np.int32]:
         """(n,) of the tidied column."""
-        text = texts(column)
-        if self.hash_buckets:
-            buckets = self.hash_buckets
-            ids = {v: N_RESERVED + zlib.crc32(v.encode()) % buckets for v in text.dropna().unique()}
+        codes, distinct = pd.factorize(texts(column))
+        if buckets := self.hash_buckets:
+            ids = [N_RESERVED + zlib.crc32(value.encode()) % buckets for value in distinct]
         else:
-            ids = {v: N_RESERVED + i for i, v in enumerate(self.vocabulary)} | dict.fromkeys(self.rare, RARE)
-        found = text.astype(object).map(ids).to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.where(text.isna(), MISSING, np.where(np.isnan(found), UNSEEN, found)).astype(np.int32)
+            known = {v: N_RESERVED + i for i, v in enumerate(self.vocabulary)} | dict.fromkeys(self.rare, RARE)
+            ids = [known.get(value, UNSEEN) for value in distinct]
+        return np.asarray(np.array([*ids, MISSING], np.int32)[codes])  # factorize's code of no value is -1
 
     @staticmethod
     def fit(column: pd.Series, min_count: int, hash_buckets: int | None) -> "Categorical":

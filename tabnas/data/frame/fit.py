@@ -8,13 +8,12 @@ import pandas as pd
 
 from tabnas.data.frame.encode import SCALINGS, Categorical, Encoding, Numerical
 from tabnas.data.frame.kinds import kind_of, misfits
-from tabnas.data.frame.values import is_text
 from tabnas.errors import UserError, require_integer, require_one_of
 
 log = logging.getLogger(__name__)
 
 SHORT_VOCABULARY = 20
-"""Text with more values than this, most of them different, is free text and no category."""
+"""A column with more values than this, most of them different, is free text or a key, and no category."""
 LINES = 5
 """So many dropped columns are told in a line each; more, in a line for each reason."""
 
@@ -91,7 +90,7 @@ def _too_many(column: pd.Series, is_given: bool, max_categories: int) -> str | N
     n, n_rows = column.nunique(), int(column.notna().sum())
     if n > max_categories:
         return f"at most dataset.max_categories = {max_categories:,} values"
-    if is_text(column) and not is_given and n > SHORT_VOCABULARY and 2 * n > n_rows:
+    if not is_given and n > SHORT_VOCABULARY and 2 * n > n_rows:
         return "values that repeat"
     return None
 
@@ -101,7 +100,7 @@ def _refused(column: pd.Series, rule: str) -> UserError:
     given = f"{column.nunique():,} different ones in {column.notna().sum():,} rows"
     remedy = f"give dataset.high_cardinality=hash, or dataset.drop=[{column.name}]"
     strange = misfits(column, "numerical")
-    if 2 * len(strange) < column.nunique():
+    if 0 < 2 * len(strange) < column.nunique():
         shown = ", ".join(map(repr, strange[:3])) + (", …" if len(strange) > 3 else "")
         remedy = f"if it is numerical, add {shown} to dataset.missing_tokens; else {remedy}"
     return UserError(key, f"must be a categorical column with {rule}", given, remedy)

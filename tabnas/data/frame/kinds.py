@@ -8,12 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from tabnas.data.frame.values import READERS, TRUTHS, days, is_text, numbers, texts
+from tabnas.data.frame.values import CODE, READERS, TRUTHS, days, is_text, numbers, texts
 
 KINDS = ("numerical", "categorical", "boolean", "date")
-
-CODE = r"-?0\d+"
-"""A number that nobody writes like this: a code, such as a post code."""
 
 ID_NAME = re.compile(r"(?:^|[^a-z])(?:id|index|unnamed.*)(?:[^a-z]|$)|[a-z]I[dD]$")
 
@@ -47,7 +44,7 @@ def kind_of(column: pd.Series, given: str | None = None, *, keep: bool = False) 
     if given is None and len(present) == len(column) and present.is_unique:
         if kind == "numerical" and _is_id(str(column.name), numbers(column)):
             return Kind(kind, "an id")
-        if kind == "categorical" and is_text(column) and np.isnan(numbers(column)).mean() > 0.5:
+        if kind == "categorical" and np.isnan(numbers(column)).mean() > 0.5:
             return Kind(kind, "different in every row")
     return Kind(kind)
 

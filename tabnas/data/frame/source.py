@@ -1,5 +1,6 @@
 """The rows as the source has them: tidied, checked against what the config names, without those that cannot be used."""
 
+import difflib
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabnas.data.frame.kinds import KINDS
-from tabnas.data.frame.values import numbers, tidied
-from tabnas.errors import UserError, require_one_of, unknown
+from tabnas.data.frame.values import as_numbers, numbers, tidied
+from tabnas.errors import UserError, require_one_of
 
 log = logging.getLogger(__name__)
 
@@ -46,43 +47,26 @@ def read(
     drop: Collection[str],
 ) -> Source:
     """The source of a table; arguments as those of from_frame."""
-    names = _names(frame)
-    given = {"target": target, "weight": weight, "split_column": split_column, "time_column": time_column}
-    if target is None:
-        raise UserError("dataset.target", f"must name one of the columns {_few(names)}", target, "name one")
-    for key, named in [*given.items(), *(("drop", c) for c in drop)]:
-        if named is not None and named not in names:
-            raise unknown(f"dataset.{key}", named, names)
-    for column, kind in kinds.items():
-        if column not in names:
-            raise unknown(f"dataset.kinds.{column}", column, names)
-        require_one_of(f"dataset.kinds.{column}", kind, KINDS)
-    keys: dict[str, str] = {}
-    for key, name in given.items():
-        if name in keys:
-            rule = f"must not be the column of dataset.{keys[name]}"
-            raise UserError(f"dataset.{key}", rule, name, "name another column")
-        if name is not None:
-            keys[name] = key
-    if target in drop or target in kinds:
-        key = "drop" if target in drop else f"kinds.{target}"
-        raise UserError(
-            f"dataset.{key}", "must not be the target", target, "leave it out; dataset.task says what it is"
-        )
-    ways = [k for k in ("split_column", "time_column") if given[k]] + ["valid_path"] * (valid_frame is not None)
+    names = _names(frame, "dataset.path")
+    named = {"target": target, "weight": weight, "split_column": split_column, "time_column": time_column}
+    given = {key: str(name) for key, name in named.items() if name is not None}
+    roles = _roles(names, given, kinds, drop)
+    ways = [k for k in ("split_column", "time_column") if k in given] + ["valid_path"] * (valid_frame is not None)
     if len(ways) > 1:
-        raise UserError(f"dataset.{ways[0]}", f"must not come with dataset.{ways[1]}", given.get(ways[0]), "give one")
-
+        raise UserError(
+            f"dataset.{ways[0]}", f"must not come with dataset.{ways[1]}", given[ways[0]], "give one of them"
+        )
     frames = [frame.set_axis(names, axis=1)]
     if valid_frame is not None:
         frames.append(_same_columns(valid_frame, [n for n in names if n not in drop]))
     columns = _tidied(frames, missing_tokens)
+    columns = pd.DataFrame({n: c if kinds.get(str(n)) == "categorical" else as_numbers(c) for n, c in columns.items()})
     if columns.empty:
         raise UserError("dataset.path", "must have rows", "none", "give a table with rows")
     is_valid = None if valid_frame is None else np.arange(len(columns)) >= len(frame)
     missing = {name: float(columns[name].isna().mean()) for name in names}
-    keep = _has_target(columns[target])
-    weights = None if weight is None else _weights(columns[weight])
+    keep = _has_target(columns[given["target"]])
+    weights = _weights(columns[given["weight"]]) if "weight" in given else None
     if weights is not None:
         if n := int((keep & (weights == 0)).sum()):
             log.warning("dataset.weight: %s rows of weight 0 are left out", f"{n:,}")
@@ -93,16 +77,46 @@ def read(
         columns[keep].reset_index(drop=True),
         None if is_valid is None else is_valid[keep],
         None if weights is None else weights[keep],
-        {name: key.removesuffix("_column") for name, key in keys.items()},
+        {name: key.removesuffix("_column") for name, key in roles.items()},
         missing,
     )
 
 
-def _names(frame: pd.DataFrame) -> list[str]:
-    names = [str(name) for name in frame.columns]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError("dataset.path", "must have columns of different names", twice, "rename one of each")
-    return names
+def _names(frame: pd.DataFrame, key: str) -> list[str]:
+    names = pd.Index([str(name) for name in frame.columns])
+    if not names.is_unique:
+        twice = names[names.duplicated()].unique().tolist()
+        raise UserError(key, "must have columns of different names", twice, "rename one of each")
+    return list(names)
+
+
+def _roles(names: list[str], given: dict[str, str], kinds: Mapping[str, str], drop: Collection[str]) -> dict[str, str]:
+    """By column the key that names it, checked. given: the column by key."""
+    if "target" not in given:
+        raise UserError("dataset.target", f"must name one of the columns {_few(names)}", None, "name one")
+    for key, name in [*given.items(), *(("drop", name) for name in drop), *((f"kinds.{name}", name) for name in kinds)]:
+        if name not in names:
+            raise _no_column(f"dataset.{key}", name, names)
+    for name, kind in kinds.items():
+        require_one_of(f"dataset.kinds.{name}", kind, KINDS)
+    roles: dict[str, str] = {}
+    for key, name in given.items():
+        not_that = f"must not be the column of dataset.{roles.get(name, key)}"
+        if name in roles:
+            raise UserError(f"dataset.{key}", not_that, name, "name another column")
+        if name in drop:
+            raise UserError("dataset.drop", not_that, name, "leave it out")
+        if name in kinds:
+            remedy = "dataset.task says what it is" if key == "target" else "leave it out"
+            raise UserError(f"dataset.kinds.{name}", not_that, kinds[name], remedy)
+        roles[name] = key
+    return roles
+
+
+def _no_column(key: str, given: str, names: list[str]) -> UserError:
+    close = difflib.get_close_matches(given, names, n=1) or [n for n in names if n.lower() == given.lower()]
+    remedy = f"did you mean {close[0]!r}?" if close else "choose one of these"
+    return UserError(key, f"must be one of the {len(names):,} columns {_few(names)}", given, remedy)
 
 
 def _few(names: list[str]) -> str:
@@ -110,7 +124,7 @@ def _few(names: list[str]) -> str:
 
 
 def _same_columns(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    frame = frame.set_axis(_names(frame), axis=1)
+    frame = frame.set_axis(_names(frame, "dataset.valid_path"), axis=1)
     if absent := [name for name in names if name not in frame]:
         rule = "must have the columns of dataset.path"
         raise UserError("dataset.valid_path", rule, f"none called {_few(absent)}", "add them, or see dataset.drop")

@@ -66,20 +66,20 @@ def _is_class(column: pd.Series) -> bool:
 
 def _classes(column: pd.Series) -> Target:
     """In order: by number where all names are numbers, else by text."""
-    text = texts(column)
-    names = text.unique().tolist()
+    codes, distinct = pd.factorize(texts(column))
+    names = distinct.tolist()
     as_numbers = numbers(pd.Series(names, dtype="string"))
     all_numbers = not np.isnan(as_numbers).any()
     names.sort(key=float if all_numbers else None)
     if len(names) < 2:
         raise UserError("dataset.target", f"must have at least two classes in {column.name}", names, "name another")
-    most = min(MOST_CLASSES, max(MOST_INTEGER_CLASSES, len(text) // 2))
+    most = min(MOST_CLASSES, max(MOST_INTEGER_CLASSES, len(codes) // 2))
     if len(names) > most:
-        rule = f"must have at most {most:,} classes in {len(text):,} rows"
+        rule = f"must have at most {most:,} classes in {len(codes):,} rows"
         remedy = "give dataset.task=regression" if all_numbers else "name another column"
         raise UserError("dataset.target", rule, f"{len(names):,} in {column.name}", remedy)
     index = {name: i for i, name in enumerate(names)}
-    return Target(text.astype(object).map(index).to_numpy(dtype=np.int64), tuple(names))
+    return Target(np.array([index[name] for name in distinct], np.int64)[codes], tuple(names))
 
 
 def _quantities(column: pd.Series) -> NDArray[np.float64]:

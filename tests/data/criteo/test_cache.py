@@ -77,8 +77,14 @@ def test_each_option_and_state_of_the_source_has_a_table_of_its_own(source, capl
     assert builds(caplog) == len(changes) + 2
 
 
-@pytest.mark.parametrize("name", ["train_numerical.bin", "valid_target.bin", "vocabulary/C3.npy", "meta.json"])
-@pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        *((name, "flip") for name in ("train_numerical.bin", "valid_target.bin", "vocabulary/C3.npy", "meta.json")),
+        ("valid_categorical.bin", "cut"),
+        ("train_target.bin", "remove"),
+    ],
+)
 def test_damage_is_noticed_and_mended(source, caplog, name, harm):
     table = load(**source, min_count=2)
     kept = replace(table, **{split: Rows(*map(torch.clone, getattr(table, split)[:3])) for split in ("train", "valid")})
@@ -140,6 +146,7 @@ def test_one_job_builds_and_the_others_wait_and_say_so(tmp_path):
     assert not any((tmp_path / f"other{i}" / "started").exists() for i in range(2))
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_nothing_that_is_mistaken_for_a_table(tmp_path, caplog):
     killed = job(tmp_path / "cache", tmp_path / "killed")
     wait_for(tmp_path / "killed" / "started")

@@ -63,6 +63,11 @@ def server(monkeypatch):
         thread.join()
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 def checksum(content):
     return hashlib.sha256(content).hexdigest()
 
@@ -115,8 +120,8 @@ def test_a_server_without_ranges_is_asked_for_the_whole(server, tmp_path):
 
 
 def test_all_that_is_missing_may_be_the_renaming(server, tmp_path):
-    (tmp_path / "train.txt.part").write_bytes(server.content)
-    (tmp_path / "train.txt.part.json").write_text('"\\"1\\""')
+    (tmp_path / ".train.txt.part").write_bytes(server.content)
+    (tmp_path / ".train.txt.part.json").write_text('"\\"1\\""')
     fetch(server.url, tmp_path / "train.txt", checksum(server.content), None)
     assert server.ranges == ["bytes=3000000-"]
     assert (tmp_path / "train.txt").read_bytes() == server.content

@@ -79,6 +79,7 @@ def test_the_command_writes_them(tmp_path, capsys):
     assert "ROWS" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_runs_without_a_warning(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "tabnas.data.criteo.synthetic", "5", str(tmp_path / "rows.txt")]
     subprocess.run(command, check=True)

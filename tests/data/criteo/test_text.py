@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabnas.data.criteo import load
+from tabnas.data.criteo import load, source
 from tabnas.data.criteo.text import hexadecimal, parse
 from tabnas.errors import UserError
 from tests.data.criteo.form import text
@@ -53,6 +53,24 @@ def test_a_bad_line_is_told_with_its_number_and_left_out(line, reason):
     assert len(parsed.label) == 2
     for one, two in zip([*alone.numbers, *alone.categories], [*parsed.numbers, *parsed.categories], strict=True):
         np.testing.assert_array_equal(np.repeat(one, 2), two)
+
+
+CELLS = st.one_of(
+    st.from_regex(rb"-?[0-9]{0,21}", fullmatch=True),
+    st.binary(max_size=9).map(lambda cell: cell.replace(b"\n", b"")),
+    st.sampled_from(
+        [b"nan", b"NULL", b"NA", b"true", b"inf", b"1e3", b"1_0", b"0x1", b"\xef\xbb\xbf1", b"1\x0c", b"0.0"]
+    ),
+)
+
+
+@given(st.integers(0, 39), CELLS)
+def test_a_line_is_good_or_bad_whatever_stands_beside_it(column, cell):
+    line = changed(column, cell)
+    alone, beside = parse(line), parse(line + b"\nbad")
+    assert alone.bad == beside.bad[:-1]
+    for one, two in zip(alone[:4], beside[:4], strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @given(st.lists(st.text("0123456789abcdefABCDEF", max_size=8), min_size=1))
@@ -102,6 +120,15 @@ def test_too_many_bad_lines_are_an_error(spoilt):
         load(on_bad_line="skip", **spoilt)
 
 
+def test_a_hopeless_file_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "BLOCK_BYTES", 10_000)
+    (tmp_path / "train.txt").write_bytes(b"bad\n" * 1000 + text(5000))
+    told = []
+    with pytest.raises(UserError, match=r"^dataset\.max_bad_share: "):
+        load(path=tmp_path / "train.txt", cache=tmp_path, on_bad_line="skip", progress=lambda *what: told.append(what))
+    assert len(told) < 10
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -119,6 +146,12 @@ def test_what_no_table_can_be_made_of(content, message, tmp_path):
     (tmp_path / "train.txt").write_bytes(content)
     with pytest.raises(UserError, match=message):
         load(path=tmp_path / "train.txt", cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("path", [None, "", 3])
+def test_a_path_must_be_one(path):
+    with pytest.raises(UserError, match=r"^dataset\.path: "):
+        load(path=path)
 
 
 def test_a_missing_file_is_told_with_where_to_get_it(tmp_path):

@@ -174,6 +174,13 @@ def test_almost_numbers_are_told():
     assert from_frame(frame, target="label", split_column="s", missing_tokens=["unknown"]).n_numerical == 2
 
 
+def test_columns_named_like_numbers():
+    """A config reads `dataset.target=2` as a number."""
+    frame = rows().set_axis(["0", "1", "2"], axis=1)
+    table = from_frame(frame, target=2, kinds={1: "categorical"}, drop=[0])
+    assert became(table) == {"0": "dropped: as asked", "1": "embedding of 2 values", "2": "2 classes"}
+
+
 def test_a_class_of_one_row_trains():
     table = from_frame(rows(label=["x"] * 40 + ["y"] * 19 + ["z"]), target="label")
     assert (table.train.target == 2).sum() == 1
@@ -186,13 +193,17 @@ MISTAKES = [
     ({"split_column": "s"}, "dataset.split_column: must be one of"),
     ({"time_column": "s"}, "dataset.time_column: must be one of"),
     ({"drop": ["s"]}, "dataset.drop: must be one of"),
-    ({"drop": ["label"]}, "dataset.drop: must not be the target"),
+    ({"drop": ["label"]}, "dataset.drop: must not be the column of dataset.target"),
+    (
+        {"weight": "number", "kinds": {"number": "numerical"}},
+        "dataset.kinds.number: must not be the column of dataset.weight",
+    ),
     ({"drop": ["number", "text"]}, "dataset.drop: must leave a column"),
     ({"kinds": {"s": "numerical"}}, "dataset.kinds.s: must be one of"),
     ({"kinds": {"text": "ordinal"}}, "dataset.kinds.text: must be one of boolean, categorical, date, numerical"),
     ({"kinds": {"text": "numerical"}}, "dataset.kinds.text: .*numerical and the value"),
     ({"kinds": {"text": "date"}}, "dataset.kinds.text: .*date"),
-    ({"kinds": {"label": "numerical"}}, "dataset.kinds.label: must not be the target"),
+    ({"kinds": {"label": "numerical"}}, "dataset.kinds.label: must not be the column of dataset.target.*dataset.task"),
     ({"weight": "label"}, "dataset.weight: must not be the column of dataset.target"),
     ({"split_column": "text", "time_column": "number"}, "dataset.split_column: must not come with dataset.time_column"),
     ({"weight": "text"}, "dataset.weight: must name a column of finite numbers"),
@@ -208,6 +219,10 @@ MISTAKES = [
     ({"hash_buckets": 1.5}, "dataset.hash_buckets: must be an integer"),
     ({"high_cardinality": "embed"}, "dataset.high_cardinality: must be one of"),
     ({"max_categories": 1}, "dataset.kinds.text: .*dataset.max_categories = 1"),
+    ({"drop": "text"}, r"dataset.drop: must be a list of columns, got 'text'; write \[text\]"),
+    ({"kinds": ["text"]}, "dataset.kinds: must say a kind by column"),
+    ({"stratify": "no"}, "dataset.stratify: must be one of"),
+    ({"drop_uninformative": "no"}, "dataset.drop_uninformative: must be one of"),
     ({"missing_tokens": "?"}, "dataset.missing_tokens: must be a list"),
     ({"val_fraction": 0}, "dataset.val_fraction: must be a number in"),
     ({"val_fraction": 0.95}, "dataset.val_fraction: must be a number in"),
@@ -228,7 +243,7 @@ def test_mistakes_in_the_options(options, message):
     [
         (rows()[:0], {}, "dataset.path: must have rows"),
         (rows(label="x"), {}, "dataset.target: must have at least two classes"),
-        (rows(label=[1.5] * 59 + [2.5]), {"time_column": "number"}, None),
+        (rows(4, label=["x", "x", "y", "z"]), {}, "dataset.val_fraction: must leave rows"),
         (rows(label=["x"] * 45 + [None] * 15), {}, "dataset.target: must have a value in at least 80%"),
         (rows(label=[np.inf] + [0.5] * 59), {}, "dataset.target: must be below"),
         (rows(number=[np.inf] * 2 + [0.5] * 58), {}, "dataset.kinds.number: .*inf"),
@@ -248,9 +263,6 @@ def test_mistakes_in_the_options(options, message):
     ],
 )
 def test_mistakes_in_the_rows(frame, options, message):
-    if message is None:
-        from_frame(frame, target="label", **options)
-        return
     with pytest.raises(UserError, match=message):
         from_frame(frame, target="label", **options)
 
@@ -260,6 +272,7 @@ def test_mistakes_in_the_rows(frame, options, message):
     [
         (rows(20).drop(columns="text"), "dataset.valid_path: must have the columns.*text"),
         (rows(20)[:0], "dataset.valid_path: must have rows"),
+        (rows(3, label=["x", None, None])[1:], "dataset.valid_path: must leave rows with a label"),
         (rows(20).drop(columns="label"), "dataset.valid_path: must have the columns.*label"),
     ],
 )

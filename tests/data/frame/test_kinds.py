@@ -34,7 +34,8 @@ def kind(values, name="x", **options):
         (["a", "b", "a"], "categorical"),
         (["a", "", "a"], "categorical"),
         (pd.Series([1, 2, 1], dtype="category"), "categorical"),
-        (pd.Series(["a", "b", "c"], dtype="category"), "categorical"),
+        (pd.Series(["a", "b", "a"], dtype="category"), "categorical"),
+        (pd.Series(["a", "b", "c"], dtype="category"), "dropped: different in every row"),
         (["2020-01-01", "2020-02-30", "2020-01-01"], "categorical"),
         (["2020-01-01", "", "2021-12-31T23:59:59Z"], "date"),
         (["2020-01-01 10:00", "2020-01-01 11:30", "2020-01-01 10:00"], "date"),
@@ -105,4 +106,8 @@ def test_days_and_truths():
         [1, 0.5, np.nan], nan_ok=True
     )
     assert days(pd.to_datetime(pd.Series(["1970-01-03"]))).tolist() == [2]
+    assert days(pd.Series(np.array(["9999-12-31", "0001-01-01"], "datetime64[s]"))).tolist() == [
+        2932896,
+        -719162,
+    ]
     assert truths(pd.Series(["Yes", "n", "1", "0", "x"])).tolist() == pytest.approx([1, 0, 1, 0, np.nan], nan_ok=True)
