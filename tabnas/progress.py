@@ -1,5 +1,7 @@
 """What a person sees while a run works: one line per phase, on a terminal only. May import space."""
 
+import logging
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -8,6 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from tabnas.space import hyphenated
+
+
+log = logging.getLogger(__name__)
 
 
 class Display(Progress):
@@ -49,15 +54,18 @@ class Display(Progress):
 
 
 class SearchProgress(Callback):
-    """Phase, epoch, loss, P(V) and the leading architecture of the search."""
+    """Phase, epoch, loss, P(V) and the leading architecture of the search; to the log at the end of every epoch."""
 
     def __init__(self, display: Display) -> None:
         self.display = display
         self.task = display.add_task("search", total=None, status="starting")
+        self.logged = (0.0, 0)
+        """Time and step of the last line of the log."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search: Any = pl_module
         self.display.update(self.task, total=search.total_steps, completed=search.step)
+        self.logged = (time.perf_counter(), search.step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -71,13 +79,17 @@ class SearchProgress(Callback):
             shown.append(f"P(V) {valid:.3f}")
         if outputs["warmup_probability"] == 0:
             shown.append(f"leading {hyphenated(search.leading())}")
+        phase = "warmup" if outputs["warmup_probability"] > 0 else "search"
+        status = "  ".join(shown)
         self.display.update(
-            self.task,
-            total=search.total_steps,
-            completed=search.step,
-            description="warmup" if outputs["warmup_probability"] > 0 else "search",
-            status="  ".join(shown),
+            self.task, total=search.total_steps, completed=search.step, description=phase, status=status
         )
+        epoch, rest = divmod(search.step * cast(Any, trainer.train_dataloader).n_epochs, search.total_steps)
+        if rest == 0:
+            now, (before, first) = time.perf_counter(), self.logged
+            speed = (search.step - first) * search.batch_size / (now - before)
+            log.info("%s: epoch %d over, %s, %s rows/s", phase, epoch, ", ".join(shown[1:]), f"{speed:,.0f}")
+            self.logged = (now, search.step)
 
 
 class RetrainProgress(Callback):

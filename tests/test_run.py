@@ -168,6 +168,12 @@ def test_the_saved_network_is_the_best_one(train_py, tmp_path):
     assert metrics["loss"] == pytest.approx(min(best["stand_alone"]["loss"]["runs"]), rel=1e-6)
 
 
+def test_the_log_tells_of_every_epoch(train_py, tmp_path):
+    train_py(*SHORT)
+    told = [line for line in (folder_of(tmp_path) / "train.log").read_text().splitlines() if "over, loss" in line]
+    assert [f"epoch {number} over" in line for number, line in enumerate(told, 1)] == [True] * 4
+
+
 def test_checkpoints_load_with_weights_only(train_py, tmp_path):
     train_py(*SHORT)
     content = torch.load(folder_of(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
