@@ -130,20 +130,19 @@ def _writer(out: str) -> Iterator[Callable[[pd.DataFrame], None]]:
     partial = path.with_name(path.name + ".partial")
     try:
         if path.is_dir():
-            raise IsADirectoryError(str(path))
-        partial.touch()
-    except OSError as error:
-        raise UserError("--out", "must be a file that can be written", out, "name another") from error
-    try:
+            raise IsADirectoryError(f"{out} is a folder")
         if path.suffix.lower() == ".csv":
             with partial.open("w", encoding="utf-8", newline="") as file:
                 yield _csv_writer(file)
         else:
-            with contextlib.ExitStack() as stack:
-                yield _parquet_writer(partial, stack)
+            with partial.open("wb") as file, contextlib.ExitStack() as stack:
+                yield _parquet_writer(file, stack)
         partial.replace(path)
+    except OSError as error:
+        raise UserError("--out", "must be a file that can be written", out, f"name another ({error})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _csv_writer(file: Any) -> Callable[[pd.DataFrame], None]:
@@ -157,7 +156,7 @@ def _csv_writer(file: Any) -> Callable[[pd.DataFrame], None]:
     return write
 
 
-def _parquet_writer(path: Path, stack: contextlib.ExitStack) -> Callable[[pd.DataFrame], None]:
+def _parquet_writer(file: Any, stack: contextlib.ExitStack) -> Callable[[pd.DataFrame], None]:
     writer: Any = None
 
     def write(frame: pd.DataFrame) -> None:
@@ -165,7 +164,7 @@ def _parquet_writer(path: Path, stack: contextlib.ExitStack) -> Callable[[pd.Dat
         schema = None if writer is None else writer.schema
         table = pyarrow.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata()
         if writer is None:
-            writer = stack.enter_context(pyarrow.parquet.ParquetWriter(path, table.schema))
+            writer = stack.enter_context(pyarrow.parquet.ParquetWriter(file, table.schema))
         writer.write_table(table)
 
     return write

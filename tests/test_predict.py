@@ -225,6 +225,14 @@ def test_the_command_reads_a_pipe(trained, tmp_path):
     assert done.stderr.startswith(b"tabnas: error: argument --rows")
 
 
+def test_a_closed_pipe_is_no_error(trained_once):
+    command = f"{sys.executable} -m tabnas.predict run mixed.csv --rows 1 | head -n 1"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith("prediction,")
+    assert done.stderr == ""
+
+
 def test_kept_columns_stay_what_they_are(trained, tmp_path):
     trained("price")
     numbers = pd.array([None if i % 7 == 0 else i + 2**60 for i in range(500)], "Int64")
@@ -274,6 +282,7 @@ def rewritten(change):
         (rewritten(lambda f: f.assign(prediction=1)), ("--keep", "prediction"), "--keep: must not be called"),
         (lambda f: None, ("--rows", "0"), "--rows: must be an integer"),
         (lambda f: None, ("--out", "out.xls"), "--out: must end in"),
+        (lambda f: Path("folder.csv").mkdir(), ("--out", "folder.csv"), "--out: must be a file that can be written"),
         (lambda f: None, ("--out", "no/such/out.csv"), "--out: must be a file that can be written"),
         (lambda f: Path("run/model/model.json").unlink(), (), "model: must be the folder of a finished run"),
     ],

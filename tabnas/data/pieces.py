@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -48,20 +49,24 @@ def opened(source: str, key: str, *, rows: int, decimal: str = ".") -> Iterator[
 
     key: what an error is to name. decimal: the mark in the numbers of a CSV file.
     """
-    with _on_disk(source) as path:
+    with _on_disk(source) as path, contextlib.ExitStack() as stack:
         file, kind, compression = located(path, key)
         told = "stdin" if source == STDIN else source
-        with readable(key, told):
+        with readable(key, told):  # not around the yield: what goes wrong there is not this file's fault
             if kind in TEXT:
-                yield _of_text(file, compression, key, told, rows, decimal)
+                pieces = _of_text(file, compression, key, told, rows, decimal)
             elif kind in (".parquet", ".pq"):
-                with pyarrow.parquet.ParquetFile(file) as parquet:
-                    batches = lambda columns: parquet.iter_batches(rows, columns=columns)  # noqa: E731
-                    yield _of_batches(parquet.schema_arrow.names, batches, parquet.metadata.num_rows, key, told)
+                parquet = stack.enter_context(pyarrow.parquet.ParquetFile(file))
+                batches = partial(parquet.iter_batches, rows)
+                pieces = _of_batches(
+                    parquet.schema_arrow.names, lambda c: batches(columns=c), parquet.metadata.num_rows, key, told
+                )
             else:
-                with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_file(mapped) as feather:
-                    n_rows = sum(feather.get_batch(i).num_rows for i in range(feather.num_record_batches))
-                    yield _of_batches(feather.schema.names, lambda columns: _sliced(feather, rows), n_rows, key, told)
+                mapped = stack.enter_context(pyarrow.memory_map(str(file)))
+                feather = stack.enter_context(pyarrow.ipc.open_file(mapped))
+                n_rows = sum(feather.get_batch(i).num_rows for i in range(feather.num_record_batches))
+                pieces = _of_batches(feather.schema.names, lambda columns: _sliced(feather, rows), n_rows, key, told)
+        yield pieces
 
 
 @contextlib.contextmanager
