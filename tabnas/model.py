@@ -29,6 +29,8 @@ from tabnas.trainer import write_whole
 FOLDER = "model"
 """In a run's folder."""
 ABOUT, WEIGHTS, CARD = "model.json", "weights.safetensors", "README.md"
+ENCODING = "encoding"
+"""Files of an encoding that is too large for model.json; Criteo's."""
 FORMAT = 3
 VERSIONS_OF = ("tabnas", "torch", "numpy", "pandas", "scikit-learn", "safetensors", "rtdl_num_embeddings")
 
@@ -62,6 +64,7 @@ def save(
     dataset: str,
     task: Task,
     encoding: dict[str, Any] | None,
+    encoding_files: Sequence[Path] = (),
     decimal: str,
     metrics: Mapping[str, Any],
 ) -> None:
@@ -70,6 +73,7 @@ def save(
     numerical_embedding: what tabnas.numerical.fitted made.
     costs: by name, of the network, as limits count them.
     encoding: of the columns, which the model expects to be applied already.
+    encoding_files: folders that the encoding needs beside; they are copied.
     decimal: the mark in the numbers of the CSV files that the encoding is for.
     metrics: on the validation rows, by name: `value` of these weights, what else there is to tell.
     """
@@ -78,6 +82,8 @@ def save(
     partial.mkdir(parents=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     save_file(tensors, partial / WEIGHTS)
+    for files in encoding_files:
+        shutil.copytree(files, partial / ENCODING / files.name)
     about = {
         "format": FORMAT,
         "dataset": dataset,
@@ -113,8 +119,7 @@ def load(folder: Path | str) -> tuple[Model, dict[str, Any]]:
 
     folder: a run's, or the model folder in it. UserError where there is none or it is damaged.
     """
-    folder = Path(folder).expanduser()
-    folder = folder / FOLDER if (folder / FOLDER).is_dir() else folder
+    folder = folder_of(folder)
     if not (folder / ABOUT).is_file():
         rule = f"must be the folder of a finished run, or its {FOLDER} folder with {ABOUT} in it"
         raise UserError("model", rule, str(folder), "see outputs/")
@@ -131,6 +136,12 @@ def load(folder: Path | str) -> tuple[Model, dict[str, Any]]:
         why = f"{type(error).__name__}: {error}"
         raise UserError("model", "must be whole, as a run left it", str(folder), f"copy it again ({why})") from error
     return model.eval(), about
+
+
+def folder_of(folder: Path | str) -> Path:
+    """The model folder, given itself or its run's."""
+    folder = Path(folder).expanduser()
+    return folder / FOLDER if (folder / FOLDER).is_dir() else folder
 
 
 def task_of(about: Mapping[str, Any]) -> Task:
@@ -151,8 +162,11 @@ def _signature(encoding: dict[str, Any] | None, task: Task) -> dict[str, Any] | 
     """The columns that go in and what comes out; None where the encoding does not name columns."""
     if encoding is None or "target" not in encoding:
         return None
-    columns = [{"name": column["name"], "kind": column["kind"]} for column in encoding["numerical"]]
-    columns += [{"name": column["name"], "kind": "categorical"} for column in encoding["categorical"]]
+    if "columns" in encoding:
+        columns = encoding["columns"]
+    else:
+        columns = [{"name": column["name"], "kind": column["kind"]} for column in encoding["numerical"]]
+        columns += [{"name": column["name"], "kind": "categorical"} for column in encoding["categorical"]]
     target: dict[str, Any] = {"name": encoding["target"], "task": task.name}
     if isinstance(task, Classification):
         target["classes"] = list(task.classes)

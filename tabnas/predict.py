@@ -18,6 +18,7 @@ import pyarrow.parquet
 import torch
 
 from tabnas import model
+from tabnas.data.criteo.encode import CriteoEncoding
 from tabnas.data.frame import Encoding
 from tabnas.data.pieces import STDIN, opened
 from tabnas.errors import UserError, require_integer, unknown
@@ -45,7 +46,15 @@ class Predictor:
             remedy = "use dataset=table, openml, sklearn, connect4 or digits, or give model.load's network encoded rows"
             raise UserError("model", rule, f"dataset={self.about['dataset']}", remedy)
         self.task = model.task_of(self.about)
-        self.encoding = Encoding.from_json(self.about["encoding"])
+        self.encoding = self._encoding(model.folder_of(folder) / model.ENCODING)
+
+    def _encoding(self, folder: Path) -> Encoding | CriteoEncoding:
+        made = self.about["encoding"]
+        try:
+            return CriteoEncoding.from_json(made, folder) if "columns" in made else Encoding.from_json(made)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            remedy = f"copy it again ({type(error).__name__}: {error})"
+            raise UserError("model", "must have an encoding as a run left it", str(folder), remedy) from error
 
     @property
     def columns(self) -> list[str]:

@@ -274,6 +274,8 @@ def _save_network(setup: Setup, best: dict[str, Any]) -> None:
     network = retraining.module(tuple(best["widths"]), seed)
     network.load_state_dict(state)
     valid = setup.data.valid
+    encoding = None if setup.table.encoding is None else dict(setup.table.encoding)
+    beside = encoding.pop("folder", None) if encoding else None  # Criteo's files in the cache
     outputs = outputs_of(network.eval(), valid.numerical, valid.categorical)
     metrics = with_intervals(setup.table.task, outputs, valid.target, valid.weight)
     model.save(
@@ -287,7 +289,8 @@ def _save_network(setup: Setup, best: dict[str, Any]) -> None:
         costs=best["costs"],
         dataset=setup.config["dataset"]["name"],
         task=setup.table.task,
-        encoding=setup.table.encoding,
+        encoding=encoding,
+        encoding_files=[Path(beside, name) for name in ("vocabulary", "quantiles")] if beside else (),
         decimal=setup.config["dataset"].get("decimal", "."),
         metrics={name: {**told, **best["stand_alone"][name]} for name, told in metrics.items()},
     )

@@ -21,6 +21,9 @@ from sklearn.datasets import load_digits
 
 from tabnas import build, predict, result
 from tabnas.data import connect4
+from tabnas.data.criteo.hashing import uniform
+from tabnas.data.criteo.source import Synthetic
+from tabnas.data.criteo.text import NAMES
 from tabnas.data.frame.values import days
 from tabnas.data.table import random_split
 from tabnas.errors import UserError
@@ -213,6 +216,23 @@ def test_formats_chunks_and_pipes_give_the_same_rows(trained, tmp_path, monkeypa
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".partial")]
 
 
+def test_a_decimal_comma_is_read_as_in_training(trained, tmp_path):
+    mixed().to_csv("comma.csv", sep=";", decimal=",", index=False)
+    predictor, _ = trained("price", "dataset.path=comma.csv", "dataset.decimal=','")
+    assert predict.main(["run", "comma.csv", "--out", "out.csv", "--keep", "size", "--rows", "200"]) == 0
+    answers = pd.read_csv("out.csv", dtype={"size": str})
+    assert np.allclose(answers["prediction"], predictor(mixed())["prediction"], rtol=1e-6, atol=0)
+    assert answers["size"].str.contains(",").sum() > 400  # carried over as it is
+
+
+def test_truth_values_are_read_however_they_are_written(trained):
+    predictor, _ = trained("price")
+    flags = pd.DataFrame({"on sale": ["yes", "TRUE", "1", "1.0", "t", "no", "0", "0.0"]})
+    encoded, _ = predictor.encoding.encode(pd.concat([mixed()[:8].drop(columns="on sale"), flags], axis=1))
+    column = [c.name for c in predictor.encoding.numerical].index("on sale")
+    assert encoded[:, column].tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
+
+
 def test_the_command_reads_a_pipe(trained, tmp_path):
     trained("price")
     content = (tmp_path / "mixed.csv").read_bytes()
@@ -349,11 +369,38 @@ def test_the_card_and_the_signature_name_the_columns(trained_once):
     assert low < about["metrics"]["loss"]["value"] < high
 
 
-def test_a_source_without_an_encoding_is_refused(train_py, capsys):
+@pytest.mark.parametrize(
+    "settings", [("dataset.min_count=3",), ("dataset.numerical=quantile", "dataset.hash_buckets=64")]
+)
+def test_criteo(train_py, tmp_path, settings):
     outcome = train_py(
         "dataset=criteo_synthetic", "dataset.n_rows=4000", "dataset.embedding_dim=2", "dataset.cache=cache",
-        "dataset.shuffle_rows=4096", *SMALL,
+        "dataset.shuffle_rows=4096", *settings, *SMALL,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    assert predict.main(["run", "table.csv"]) == 2
+    found = result.read(tmp_path / "run")
+    shutil.move("cache", "elsewhere")  # the model folder needs nothing beside
+    text = b"\n".join(block.text.strip(b"\n") for block in Synthetic(4000, 0).blocks())
+    frame = pd.read_csv(io.BytesIO(text), sep="\t", names=NAMES, dtype=str, keep_default_na=False)
+    valid = frame[uniform(0, 0, 4000) < found["config"]["dataset"]["val_fraction"]]
+    assert len(valid) == found["dataset"]["n_val"]
+    predictor = Predictor(tmp_path / "run")
+    assert log_loss(predictor(valid), valid["label"]) == pytest.approx(measured(found)["loss"], abs=1e-6)
+    assert (predictor.encoding.encode(frame[:1].assign(C3=""))[1][0, 2]) == 0
+    for wrong, told in (
+        ({"C3": "xyz"}, "column C3: must be at most 8 hex"),
+        ({"I3": "1.5"}, "column I3: must be an int"),
+    ):
+        with pytest.raises(UserError, match=told):
+            predictor(valid.assign(**wrong))
+    assert str(tmp_path) not in (tmp_path / "run" / "model" / "model.json").read_text()
+    shutil.rmtree("run/model/encoding")
+    with pytest.raises(UserError, match="must have an encoding as a run left it"):
+        Predictor(tmp_path / "run")
+
+
+def test_a_source_without_an_encoding_is_refused(trained_once, capsys):
+    about = json.loads(Path("run/model/model.json").read_text())
+    Path("run/model/model.json").write_text(json.dumps({**about, "signature": None}))
+    assert predict.main(["run", "mixed.csv"]) == 2
     assert "model: must have been trained on a table whose source tells" in capsys.readouterr().err

@@ -152,6 +152,11 @@ def read(folder: Path, options: Options) -> Table:
     train, valid = (Rows(*(mapped(split, name) for name in shapes)) for split in SPLITS)
     hashing = options.hash_buckets is not None
     encoding = {
+        "columns": [
+            *({"name": name, "kind": "numerical"} for name in INTEGERS),
+            *({"name": name, "kind": "categorical"} for name in CATEGORIES),
+        ],
+        "target": LABEL,
         "numerical": {"method": options.numerical, "missing": 0, "columns": meta["scaling"]},
         "categorical": {
             "method": "hash" if hashing else "vocabulary",

@@ -56,6 +56,12 @@ class Vocabulary(NamedTuple):
         entries["value"], entries["id"] = self
         np.save(path, entries, allow_pickle=False)
 
+    @staticmethod
+    def load(path: Path) -> "Vocabulary":
+        """What `save` wrote."""
+        entries = np.load(path, allow_pickle=False)
+        return Vocabulary(entries["value"], entries["id"])
+
 
 def hashed(values: NDArray[np.uint32], n_buckets: int) -> NDArray[np.int32]:
     """(n,) values → (n,) ids from N_RESERVED to N_RESERVED + n_buckets − 1, the same in every column."""
