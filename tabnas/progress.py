@@ -11,7 +11,6 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from tabnas.space import hyphenated
 
-
 log = logging.getLogger(__name__)
 
 
