@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         if used is None:
             used = self.embedding.weight, (categorical + self.offsets).flatten()
         # The same as self.embedding(ids), whose backward takes several times as long on a CPU.
-        embedded = used[0].index_select(0, used[1]).view(len(categorical), -1)
+        embedded = used[0].index_select(0, used[1]).view(len(categorical), categorical.shape[1] * used[0].shape[1])
         return torch.cat([numerical, embedded], dim=1) if numerical.shape[1] else embedded
 
     @torch.no_grad()

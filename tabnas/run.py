@@ -1,7 +1,7 @@
 """From a config to a result.
 
 Phases, each of which leaves a file that a resumed run finds: search (search.json), stand-alone trainings (retrain/),
-result (result.json, network.pt).
+result (result.json, model/).
 """
 
 import contextlib
@@ -36,6 +36,7 @@ from tabnas.retrain import Retraining, summary
 from tabnas.search.dashboard import Dashboard
 from tabnas.search.plain import random_feasible, uniform_width
 from tabnas.space import Widths, hyphenated
+from tabnas.task import outputs_of, with_intervals
 from tabnas.toy import run as toy
 from tabnas.toy.search import TASK, ToySetup
 from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
@@ -269,21 +270,30 @@ def _retraining(setup: Setup) -> Retraining:
 
 
 def _save_network(setup: Setup, best: dict[str, Any]) -> None:
-    """network.pt: of the best architecture's trainings the one with the smallest loss."""
+    """model/: of the best architecture's trainings the one with the smallest loss."""
     losses = best["stand_alone"]["loss"]["runs"]
-    weights = _retraining(setup).weights(tuple(best["widths"]), setup.seed + losses.index(min(losses)))
-    state = torch.load(weights, weights_only=True)
+    chosen = losses.index(min(losses))
+    retraining, seed = _retraining(setup), setup.seed + chosen
+    state = torch.load(retraining.weights(tuple(best["widths"]), seed), weights_only=True)
+    network = retraining.module(tuple(best["widths"]), seed)
+    network.load_state_dict(state)
+    valid = setup.data.valid
+    outputs = outputs_of(network.eval(), valid.numerical, valid.categorical)
+    metrics = with_intervals(setup.table.task, outputs, valid.target, valid.weight)
     model.save(
-        setup.folder / "network.pt",
+        setup.folder / model.FOLDER,
         state,
         n_numerical=setup.table.n_numerical,
         cardinalities=setup.table.cardinalities,
         embedding_dim=setup.config["dataset"]["embedding_dim"],
         numerical_embedding=setup.numerical_embedding,
         widths=best["widths"],
+        costs=best["costs"],
         dataset=setup.config["dataset"]["name"],
         task=setup.table.task,
         encoding=setup.table.encoding,
+        decimal=setup.config["dataset"].get("decimal", "."),
+        metrics={name: {**told, **best["stand_alone"][name]} for name, told in metrics.items()},
     )
 
 

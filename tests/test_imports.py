@@ -29,7 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": {"errors", "supernet"},
     "data": {"errors", "task"},
     "result": {"trainer"},
-    "model": {"encoder", "network", "task", "trainer"},
+    "card": set(),
+    "model": {"card", "encoder", "errors", "network", "task", "trainer"},
+    "predict": {"data", "errors", "model", "progress", "task"},
     "progress": {"space"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",

@@ -1,8 +1,12 @@
 """The README's commands and code are right. Its two set-up commands are run by the project's CI."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 
+import pandas as pd
 import pytest
 
 from tabnas.bench.__main__ import BENCHES
@@ -54,6 +58,19 @@ def test_groups_and_options_are_those_there_are():
         if group.is_dir() and group.name != "hydra"
     }
     assert found == expected
+
+
+def test_from_a_csv_file_to_predictions(tmp_path):
+    (block,) = re.findall(r"<!-- predict -->\n```bash\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    short = " 'space.choices=[[8,16],[8,16]]' trainer.max_epochs=2 retrain.seeds=1 retrain.max_epochs=2\n"
+    script = re.sub(r"hydra\.run\.dir=wine\n", lambda found: found.group().strip() + short, block)
+    script = script.replace("python ", f"{shlex.quote(sys.executable)} ").replace("train.py", str(ROOT / "train.py"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = ["bash", "-e", "-o", "pipefail", "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(pd.read_parquet(tmp_path / "predictions.parquet")["row"]) == [str(i) for i in range(178)]
+    assert "prediction,probability_0,probability_1,probability_2\n" in done.stdout
 
 
 def test_python_code_runs(train_py, tmp_path, capsys):

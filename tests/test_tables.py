@@ -61,7 +61,7 @@ def test_a_csv_file(train_py, mixed_csv, tmp_path, target, drop, metrics, embedd
     n_numerical = 2 * (1 if embedded == "null" else 3)  # size and day
     assert found["dataset"]["n_inputs"] == n_numerical + 8
     table = build.table_from(OmegaConf.create(found["config"]["dataset"]))
-    network, about = model.load(tmp_path / "run" / "network.pt")
+    network, about = model.load(tmp_path / "run")
     assert json.dumps(about["encoding"]) == json.dumps(table.encoding)
     best = found["architectures"][found["best"]]
     measured = evaluate(table.task, network, *table.valid)
@@ -76,7 +76,7 @@ def test_embeddings_can_be_counted(train_py, mixed_csv, tmp_path):
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     found = result.read(tmp_path / "run")
-    network, about = model.load(tmp_path / "run" / "network.pt")
+    network, about = model.load(tmp_path / "run")
     best = found["architectures"][found["best"]]
     assert sum(p.numel() for p in network.parameters()) <= 1500
     (counted,) = (
@@ -110,7 +110,7 @@ def test_criteos_form_end_to_end(train_py, tmp_path):
     found = result.read(tmp_path / "run")
     assert found["dataset"]["n_inputs"] == 13 + 26 * 4
     assert len(found["dataset"]["columns"]) >= 40
-    network, _ = model.load(tmp_path / "run" / "network.pt")
+    network, _ = model.load(tmp_path / "run")
     table = build.table_from(OmegaConf.create(found["config"]["dataset"]))
     best = found["architectures"][found["best"]]
     assert evaluate(table.task, network, *table.valid)["loss"] == pytest.approx(

@@ -8,11 +8,13 @@ in the PyPI package bitbully-databases 0.0.2 (MIT licence); its checksum is chec
 import hashlib
 import io
 import lzma
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 
+from tabnas.data.frame.encode import Categorical, Encoding
 from tabnas.data.table import Table
 from tabnas.errors import UserError
 
@@ -20,16 +22,19 @@ SHA256 = "c060eb3bebf4a10ce4d1caf8e9bf4770664b671952c5f0b58627a774613f885b"
 SQUARES = ("b", "x", "o")  # blank, first player, second player
 CLASSES = ("win", "loss", "draw")
 COLUMNS = [f"{column}{row}" for column in "abcdefg" for row in range(1, 7)]
+TARGET = "outcome"
 
 
 def load(*, val_fraction: float = 0.2, split_seed: int = 0) -> Table:
     """42 categorical columns of 3 values, 3 classes, 67,557 rows in UCI's order."""
-    frame = pd.read_csv(io.BytesIO(_unpacked()), names=[*COLUMNS, "outcome"], dtype="category")
+    frame = pd.read_csv(io.BytesIO(_unpacked()), names=[*COLUMNS, TARGET], dtype="category")
     squares = np.stack([frame[c].cat.set_categories(SQUARES).cat.codes.to_numpy() for c in COLUMNS], axis=1)
-    outcome = frame["outcome"].cat.set_categories(CLASSES).cat.codes.to_numpy()
-    return Table.from_arrays(
+    outcome = frame[TARGET].cat.set_categories(CLASSES).cat.codes.to_numpy()
+    table = Table.from_arrays(
         "connect4", None, squares, outcome, CLASSES, val_fraction=val_fraction, split_seed=split_seed
     )
+    encoding = Encoding((), tuple(Categorical(c, SQUARES, (), closed=True) for c in COLUMNS), (), TARGET)
+    return replace(table, encoding=encoding.to_json())
 
 
 def _unpacked() -> bytes:

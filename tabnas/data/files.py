@@ -1,6 +1,7 @@
 """A file of the user's: CSV (whatever its dialect, compressed too), Parquet or Feather."""
 
 import bz2
+import contextlib
 import csv
 import gzip
 import io
@@ -60,6 +61,17 @@ def read(path: str, key: str, decimal: str = ".") -> pd.DataFrame:
 
     key: of the config, that an error is to name.
     """
+    file, kind, compression = located(path, key)
+    with readable(key, path):
+        if kind in TEXT:
+            frame = _read_text(lambda: OPENERS.get(compression, open)(file, "rb"), key)
+            return with_points(frame, decimal)
+        frame = BINARY[kind](file)
+    return frame.reset_index() if frame.index.name is not None else frame
+
+
+def located(path: str, key: str) -> tuple[Path, str, str]:
+    """The file, which suffix of TEXT or BINARY it has, and which of OPENERS; "" for none of these."""
     file = Path(str(path)).expanduser()
     suffixes = [suffix.lower() for suffix in file.suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in OPENERS else ""
@@ -69,11 +81,19 @@ def read(path: str, key: str, decimal: str = ".") -> pd.DataFrame:
         raise UserError(key, rule, path, "convert or rename it")
     if not file.is_file():
         raise UserError(key, "must name a file that exists", path, "a relative path starts at the working directory")
+    return file, kind, compression
+
+
+def with_points(frame: pd.DataFrame, decimal: str) -> pd.DataFrame:
+    """A frame of text with a point in numbers where `decimal` was."""
+    return frame if decimal == "." else frame.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
+
+
+@contextlib.contextmanager
+def readable(key: str, path: str) -> Iterator[None]:
+    """UserError, naming `key`, for whatever goes wrong when the file is read."""
     try:
-        if kind in TEXT:
-            frame = _read_text(lambda: OPENERS.get(compression, open)(file, "rb"), key)
-            return frame if decimal == "." else frame.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
-        frame = BINARY[kind](file)
+        yield
     except UnicodeDecodeError as error:
         given = f"the bytes {error.object[error.start : error.end].hex()}"
         raise UserError(
@@ -81,7 +101,6 @@ def read(path: str, key: str, decimal: str = ".") -> pd.DataFrame:
         ) from error
     except UNREADABLE as error:
         raise UserError(key, "must be a file that can be read", path, str(error)) from error
-    return frame.reset_index() if frame.index.name is not None else frame
 
 
 def _only_member(file: Path, mode: str) -> IO[bytes]:
@@ -97,12 +116,20 @@ OPENERS: dict[str, Callable[..., Any]] = {
     ".bz2": bz2.open,
     ".xz": lzma.open,
     ".zip": _only_member,
-    ".zst": lambda file, mode: pyarrow.input_stream(str(file), compression="zstd"),
+    ".zst": lambda file, mode: pyarrow.input_stream(str(file) if isinstance(file, Path) else file, compression="zstd"),
 }
 
 
 def _read_text(opened: Callable[[], Any], key: str) -> pd.DataFrame:
     """Every column as text, so that what a value looks like does not depend on the rest of the file."""
+    options = text_options(opened, key)
+    with warnings.catch_warnings(), opened() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the line of names
+        return pd.read_csv(text, **options)
+
+
+def text_options(opened: Callable[[], Any], key: str) -> dict[str, Any]:
+    """How pandas.read_csv is to read the file, `names` among it."""
     with opened() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         sample = text.read(SAMPLE_CHARACTERS)
     if not sample.strip():
@@ -111,20 +138,17 @@ def _read_text(opened: Callable[[], Any], key: str) -> pd.DataFrame:
     names = [name.strip() for name in next(dialect.rows(sample))]
     if twice := sorted({name for name in names if names.count(name) > 1 and name}):
         raise UserError(key, "must have columns of different names", twice, "rename one of each")
-    names = [name or f"unnamed {i}" for i, name in enumerate(names)]
-    with warnings.catch_warnings(), opened() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the line of names
-        return pd.read_csv(
-            text,
-            header=0,
-            names=names,
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            sep=dialect.delimiter,
-            quotechar=dialect.quotechar,
-            skipinitialspace=dialect.skipinitialspace,
-        )
+    return {
+        "header": 0,
+        "names": [name or f"unnamed {i}" for i, name in enumerate(names)],
+        "index_col": False,
+        "dtype": str,
+        "keep_default_na": False,
+        "skip_blank_lines": len(names) > 1,  # else they are rows with an empty cell
+        "sep": dialect.delimiter,
+        "quotechar": dialect.quotechar,
+        "skipinitialspace": dialect.skipinitialspace,
+    }
 
 
 class Dialect(NamedTuple):

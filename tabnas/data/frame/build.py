@@ -14,11 +14,10 @@ from tabnas.data.frame.fit import Fate, fit
 from tabnas.data.frame.source import Source
 from tabnas.data.frame.split import Split, by_column, by_time, stratified
 from tabnas.data.frame.target import Target, read_target
+from tabnas.data.frame.values import MISSING_TOKENS
 from tabnas.data.table import Column, Rows, Table, random_split
 from tabnas.errors import UserError, require_one_of
 from tabnas.task import Classification, Task
-
-MISSING_TOKENS = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "NULL", "null", "None")
 
 Load = TypeVar("Load", bound=Callable[..., Table])
 

@@ -44,6 +44,16 @@ class Numerical:
         values = (_bent(_read(column, self.kind), self.bend, self.quantiles) - self.shift) / self.scale
         return np.where(np.isnan(values), self.missing, values).astype(np.float32)
 
+    def check(self, column: pd.Series) -> None:
+        """UserError unless the tidied column, of new rows, is of this kind."""
+        values = READERS[self.kind](column)
+        wrong = (np.isnan(values) & column.notna().to_numpy(dtype=bool)) | (np.abs(values) > LARGEST)
+        if wrong.any():
+            rule = f"must be {self.kind}, as in training" + (f", and below {LARGEST:g}" if self.kind != "date" else "")
+            row = int(np.argmax(wrong))
+            given = f"{column.iloc[row]} in row {column.index[row] + 1:,}"
+            raise UserError(f"column {self.name}", rule, given, "correct it, or leave the cell empty")
+
     @staticmethod
     def fit(column: pd.Series, kind: str, scaling: str) -> "Numerical":
         """For a tidied column of training rows. scaling: one of SCALINGS, of numerical columns.
@@ -106,14 +116,24 @@ class Categorical:
     """Values in too few training rows for an id of their own."""
     hash_buckets: int | None = None
     """In place of a vocabulary: ids by the CRC-32 of the value."""
+    closed: bool = False
+    """Whether there can be no other value than those of the vocabulary, none missing; their ids begin at 0 then."""
 
     @property
     def cardinality(self) -> int:
-        return N_RESERVED + (self.hash_buckets or len(self.vocabulary))
+        return len(self.vocabulary) if self.closed else N_RESERVED + (self.hash_buckets or len(self.vocabulary))
 
     def encode(self, column: pd.Series) -> NDArray[np.int32]:
         """(n,) of the tidied column."""
         codes, distinct = pd.factorize(texts(column))
+        if self.closed:
+            ids = pd.Index(self.vocabulary).get_indexer(distinct)[codes] if len(distinct) else codes
+            if (wrong := (ids < 0) | (codes < 0)).any():
+                rule = f"must be one of {', '.join(self.vocabulary)} in every row"
+                given = column[wrong].iloc[0]
+                remedy = "correct it"
+                raise UserError(f"column {self.name}", rule, "nothing" if pd.isna(given) else str(given), remedy)
+            return np.asarray(ids, np.int32)
         if buckets := self.hash_buckets:
             ids = [N_RESERVED + zlib.crc32(value.encode()) % buckets for value in distinct]
         else:
@@ -148,11 +168,18 @@ class Encoding:
 
         UserError where the frame lacks a column, or has a value in it that the column's kind cannot read.
         """
-        names = [c.name for c in self.numerical] + [c.name for c in self.categorical]
-        if absent := [name for name in names if name not in frame]:
-            rule = f"must have the columns {', '.join(names)}"
+        if absent := [name for name in self.names if name not in frame]:
+            rule = f"must have the columns {', '.join(self.names)}"
             raise UserError("dataset.path", rule, f"none called {', '.join(absent)}", "add it")
-        return self.encode_tidied({name: tidied(frame[name], self.missing_tokens) for name in names}, len(frame))
+        columns = {name: tidied(frame[name], self.missing_tokens) for name in self.names}
+        for made in self.numerical:
+            made.check(columns[made.name])
+        return self.encode_tidied(columns, len(frame))
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns that are encoded, the numerical ones first."""
+        return [c.name for c in self.numerical] + [c.name for c in self.categorical]
 
     def encode_tidied(
         self, columns: Mapping[str, pd.Series] | pd.DataFrame, n: int
@@ -168,7 +195,8 @@ class Encoding:
 
     def to_json(self) -> dict[str, Any]:
         """What json.dumps can take."""
-        return asdict(self)
+        tokens = tuple(t if isinstance(t, str) or np.isfinite(t) else str(t) for t in self.missing_tokens)
+        return {**asdict(self), "missing_tokens": tokens}
 
     @staticmethod
     def from_json(made: Mapping[str, Any]) -> "Encoding":

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 TRUTHS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "t": 1.0, "f": 0.0, "y": 1.0, "n": 0.0}
+MISSING_TOKENS = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "NULL", "null", "None")
+"""Text that means that there is no value, unless a source says otherwise."""
 CODE = r"-?0\d+"
 """A number that nobody writes like this: a code, such as a post code."""
 ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?"
@@ -98,8 +100,9 @@ def truths(column: pd.Series) -> NDArray[np.float64]:
     """(n,) 1 or 0, NaN where there is no value or it is none of TRUTHS, 0 and 1."""
     if types.is_bool_dtype(column.dtype):
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    words = texts(column).str.lower()
-    return np.asarray(words.astype(object).map({**TRUTHS, "0": 0.0, "1": 1.0}).to_numpy(dtype=np.float64))
+    values, words = numbers(column), texts(column).str.lower()
+    truth = words.astype(object).map(TRUTHS).to_numpy(dtype=np.float64)
+    return np.where(np.isin(values, (0.0, 1.0)), values, truth)
 
 
 READERS: dict[str, Callable[[pd.Series], NDArray[np.float64]]] = {

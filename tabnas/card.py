@@ -1,0 +1,60 @@
+"""The model card: what model.json says, for people. Imports nothing of tabnas."""
+
+from collections.abc import Mapping
+from typing import Any
+
+MOST_COLUMNS = 200
+"""In the card; model.json has all."""
+
+
+def text(about: Mapping[str, Any]) -> str:
+    """Markdown. about: the content of model.json."""
+    widths = "-".join(map(str, about["widths"]))
+    costs = ", ".join(f"{amount:,} {name}" for name, amount in about["costs"].items())
+    parts = [
+        f"# {about['task'].capitalize()} on {_safe(about['dataset'])}",
+        f"A feed-forward network with hidden layers of {widths} units ({costs}), found and trained by TabNAS "
+        f"{about['versions']['tabnas']}.",
+        "## Use it",
+        "```bash\npython -m tabnas.predict FOLDER table.csv --out predictions.parquet\n```",
+        "FOLDER is this one. `tabnas.predict.Predictor(FOLDER)` does the same for a pandas DataFrame.",
+        _of_signature(about["signature"]),
+        "## How good it is",
+        _of_metrics(about["metrics"]),
+        "Measured on the validation rows, by which this network was also chosen: expect a little less on new rows, and "
+        "nothing on rows of another kind. Intervals are of 95 % and tell of the number of validation rows alone.",
+        "## Files",
+        "`weights.safetensors`: the weights. `model.json`: everything else, the fitted encoding of every column among "
+        "it, which holds values of the training rows: categories and extremes. Nothing here can execute code.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _of_signature(signature: Mapping[str, Any] | None) -> str:
+    if signature is None:
+        return "It takes encoded columns alone: the source of its table gave no encoding."
+    target = signature["target"]
+    classes = target.get("classes")
+    given = f"one of {len(classes):,} classes: {_some(classes)}" if classes else f"a number, in {target['units']}"
+    rows = [f"| {_safe(column['name'])} | {column['kind']} |" for column in signature["columns"][:MOST_COLUMNS]]
+    more = len(signature["columns"]) - len(rows)
+    rows += [f"| … {more:,} more | |"] * (more > 0)
+    table = "\n".join(["| column | kind |", "|---|---|", *rows])
+    return f"## What goes in\n\n{table}\n\n## What comes out\n\n`{_safe(target['name'])}`, {given}."
+
+
+def _of_metrics(metrics: Mapping[str, Any]) -> str:
+    rows = ["| metric | this network | 95 % interval |", "|---|---|---|"]
+    for name, told in metrics.items():
+        low, high = told["interval"]
+        rows.append(f"| {name} | {told['value']:.4g} | {low:.4g} to {high:.4g} |")
+    return "\n".join(rows)
+
+
+def _some(classes: list[str]) -> str:
+    return ", ".join(map(_safe, classes[:20])) + (", …" if len(classes) > 20 else "")
+
+
+def _safe(text: object) -> str:
+    """In one line and a table's cell."""
+    return " ".join(str(text).split()).replace("|", "\\|").replace("`", "'")
