@@ -12,6 +12,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from tabnas import stopping
 from tabnas.cost import Limits, ParameterCount
 from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import UNSEEN, Table
@@ -66,6 +67,8 @@ class Setup:
     checkpoint_every_seconds: float
     retrain_seeds: int
     retrain_epochs: int
+    retrain_patience: int | None
+    retrain_keep: str
     seed: int
 
 
@@ -91,6 +94,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
     require_integer("retrain.seeds", retrain.seeds, low=1, remedy="3 give a first idea of the spread")
     require_integer("retrain.max_epochs", retrain.max_epochs, low=1, remedy="15 epochs will do for Connect-4")
+    stopping.check(retrain.patience, retrain.keep)
     _check_accelerator(cfg.accelerator.name)
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
@@ -156,6 +160,8 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
         checkpoint_every_seconds=every,
         retrain_seeds=retrain.seeds,
         retrain_epochs=retrain.max_epochs,
+        retrain_patience=retrain.patience,
+        retrain_keep=retrain.keep,
         seed=seed,
     )
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -92,17 +92,19 @@ class SearchProgress(Callback):
 
 
 class RetrainProgress(Callback):
-    """All stand-alone trainings of a run as one bar, in steps."""
+    """All stand-alone trainings of a run as one bar, in steps, of which those trained at once take as many each."""
 
     def __init__(self, display: Display, n_trainings: int, steps_each: int) -> None:
         self.display, self.n_trainings, self.steps_each = display, n_trainings, steps_each
         self.task = display.add_task("retrain", total=n_trainings * steps_each, status="")
-        self.number = 0
+        self.done = self.current = 0
+        """Trainings that are over, and those that go on."""
         self.label = ""
 
-    def start(self, label: str) -> None:
-        """The next training begins."""
-        self.number, self.label = self.number + 1, label
+    def start(self, architecture: str, seeds: Sequence[int]) -> None:
+        """The next trainings begin, those of an architecture with these seeds."""
+        self.done, self.current = self.done + self.current, len(seeds)
+        self.label = f"{architecture} seed {seeds[0]}" if len(seeds) == 1 else f"{architecture} {len(seeds)} seeds"
         self._show(0, "")
 
     def on_train_batch_end(
@@ -116,8 +118,8 @@ class RetrainProgress(Callback):
         self._show(self.steps_each, "")
 
     def _show(self, steps: int, detail: str) -> None:
-        completed = (self.number - 1) * self.steps_each + steps
-        status = f"{self.number}/{self.n_trainings}  {self.label}{detail}"
+        completed = self.done * self.steps_each + self.current * steps
+        status = f"{self.done + self.current}/{self.n_trainings}  {self.label}{detail}"
         self.display.update(self.task, completed=completed, status=status)
 
 

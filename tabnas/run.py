@@ -240,11 +240,13 @@ def _retrained(setup: Setup, candidates: list[dict[str, Any]], display: Display)
     architectures, seconds = [], 0.0
     for candidate in candidates:
         widths = tuple(candidate["widths"])
-        outcomes = []
-        for seed in seeds:
-            progress.start(f"{hyphenated(widths)} seed {seed}")
-            outcomes.append(retraining.outcome(widths, seed, [progress]))
-            log.info("%s seed %d: %s", hyphenated(widths), seed, outcomes[-1])
+        outcomes: list[dict[str, float]] = []
+        for group in retraining.groups(widths, seeds):
+            progress.start(hyphenated(widths), group)
+            found = retraining.outcomes(widths, group, [progress])
+            outcomes += found
+            for seed, outcome in zip(group, found, strict=True):
+                log.info("%s seed %d: %s", hyphenated(widths), seed, outcome)
         stand_alone = summary(outcomes)
         seconds += stand_alone["seconds"]
         architectures.append({**candidate, "stand_alone": stand_alone})
@@ -262,6 +264,8 @@ def _retraining(setup: Setup) -> Retraining:
         accelerator=setup.accelerator,
         checkpoint_every_seconds=setup.checkpoint_every_seconds,
         folder=setup.folder / "retrain",
+        patience=setup.retrain_patience,
+        keep=setup.retrain_keep,
     )
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tabnas.bench import data, embedding, feasibility, loader, overhead, search_ratio, setting, toy
+from tabnas.bench import data, embedding, feasibility, loader, overhead, retrain, search_ratio, setting, toy
 from tabnas.bench.__main__ import BENCHES, main
 from tabnas.bench.line import Line
 from tabnas.bench.setting import Case, Setting, random_table
@@ -26,6 +26,8 @@ def tiny(monkeypatch):
         monkeypatch.setattr(module, "WHOLE_SEARCH_EPOCHS", 4)
     for module in (overhead, search_ratio, feasibility):
         monkeypatch.setattr(module, "ROUNDS", 1)
+    monkeypatch.setattr(retrain, "CASES", (retrain.Seeds(case, (8, 16, 8), 3, 2.5),))
+    monkeypatch.setattr(retrain, "ROUNDS", 1)
     monkeypatch.setattr(setting, "STEPS_PER_BLOCK", 10)
     monkeypatch.setattr(overhead, "STEPS_PER_BLOCK", 10)
     refreshed = Case("volkert tiny", lambda: random_table(2000, 180, 10), 32, 4, 27_882)  # whose V is not listed

@@ -101,6 +101,8 @@ WRONG = {
     ("trainer.checkpoint_every_seconds=-1",): "checkpoint_every_seconds: must be a number of at least 0, got -1",
     ("retrain.seeds=0",): "retrain.seeds: must be an integer of at least 1, got 0",
     ("retrain.max_epochs=2.5",): "retrain.max_epochs: must be an integer of at least 1, got 2.5",
+    ("retrain.patience=0",): "retrain.patience: must be an integer of at least 1, got 0",
+    ("retrain.keep=first",): "retrain.keep: must be one of best, last, got 'first'",
     ("seed=-1",): "seed: must be an integer in [0, 9.22337e+18], got -1",
     ("accelerator=tpux",): "accelerator: must be one of auto, cpu, gpu, got 'tpux'",
     ("~optimizer.lr",): "optimizer.lr: must be given",

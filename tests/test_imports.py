@@ -41,7 +41,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "supernet", "optim", "search",
         "progress", "trainer",
     },
-    "retrain": {"errors", "space", "encoder", "network", "optim", "task", "data", "trainer"},
+    "stand_alone": {"errors", "encoder", "optim", "task", "data"},
+    "seeds": {"encoder", "network", "optim", "stand_alone", "data"},
+    "stopping": {"errors", "stand_alone", "task", "data"},
+    "retrain": {
+        "errors", "space", "encoder", "network", "optim", "seeds", "stand_alone", "stopping", "task", "data", "trainer",
+    },
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}
 ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "build", "bench", "__init__"}

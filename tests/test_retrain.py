@@ -39,7 +39,7 @@ def test_equals_a_plain_training_loop(retraining, small_table, optimizer, sparse
         return Encoder(small_table.n_numerical, small_table.cardinalities, 2, sparse=sparse)
 
     retraining = replace(retraining, optimizer=optimizer, new_encoder=new_encoder)
-    outcome = retraining.outcome((8, 4), 7)
+    outcome = retraining.outcomes((8, 4), [7])[0]
     torch.manual_seed(7)
     encoder = retraining.new_encoder()
     network = Network(encoder.n_inputs, (8, 4), 3)
@@ -69,23 +69,23 @@ def test_equals_a_plain_training_loop(retraining, small_table, optimizer, sparse
 
 
 def test_learns(retraining):
-    assert replace(retraining, max_epochs=40).outcome((8, 8), 0)["balanced_error"] < 0.15
+    assert replace(retraining, max_epochs=40).outcomes((8, 8), [0])[0]["balanced_error"] < 0.15
 
 
 def test_the_seed_fixes_everything(retraining, tmp_path):
     again = replace(retraining, folder=tmp_path / "again")
-    first, second = (r.outcome((8, 4), 3) for r in (retraining, again))
+    first, second = (r.outcomes((8, 4), [3])[0] for r in (retraining, again))
     assert first["loss"] == second["loss"]
-    assert first["loss"] != retraining.outcome((8, 4), 4)["loss"]
+    assert first["loss"] != retraining.outcomes((8, 4), [4])[0]["loss"]
     weights = [torch.load(r.weights((8, 4), 3), weights_only=True) for r in (retraining, again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_what_is_done_is_not_repeated(retraining):
-    retraining.outcome((8, 4), 0)
+    retraining.outcomes((8, 4), [0])[0]
     path = retraining.folder / "8-4-seed0.json"
-    path.write_text(json.dumps({"loss": 1.25, "balanced_error": 0.5, "seconds": 1.0}))
-    assert retraining.outcome((8, 4), 0)["loss"] == 1.25
+    path.write_text(json.dumps([{"loss": 1.25, "balanced_error": 0.5, "seconds": 1.0}]))
+    assert retraining.outcomes((8, 4), [0])[0]["loss"] == 1.25
 
 
 class Killed(Exception):
@@ -102,16 +102,18 @@ class KilledAt(Callback):
 
 
 @pytest.mark.parametrize("stops", [(5,), (22,), (27,), (5, 16, 32), (11, 27)])
-def test_a_training_taken_up_ends_as_if_never_stopped(retraining, tmp_path, stops):
+@pytest.mark.parametrize("seeds", [(3,), (3, 5, 4)])
+def test_a_training_taken_up_ends_as_if_never_stopped(retraining, tmp_path, stops, seeds):
     """11 steps an epoch, in blocks of 5, for 4 epochs."""
     stopped = replace(retraining, checkpoint_every_seconds=0, folder=tmp_path / "stopped")
     for step in stops:
         with pytest.raises(Killed):
-            stopped.outcome((8, 4), 3, [KilledAt(step)])
-    outcomes = [r.outcome((8, 4), 3) for r in (retraining, stopped)]
-    assert outcomes[0]["loss"] == outcomes[1]["loss"]
-    weights = [torch.load(r.weights((8, 4), 3), weights_only=True) for r in (retraining, stopped)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+            stopped.outcomes((8, 4), seeds, [KilledAt(step)])
+    whole, parts = (r.outcomes((8, 4), seeds) for r in (retraining, stopped))
+    assert [one["loss"] for one in whole] == [one["loss"] for one in parts]
+    for seed in seeds:
+        weights = [torch.load(r.weights((8, 4), seed), weights_only=True) for r in (retraining, stopped)]
+        assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_summary_of_several_seeds():

@@ -17,6 +17,7 @@ from tabnas.bench.embedding import embedding
 from tabnas.bench.feasibility import feasibility
 from tabnas.bench.line import Line
 from tabnas.bench.overhead import overhead
+from tabnas.bench.retrain import retrain
 from tabnas.bench.search_ratio import search_ratio
 from tabnas.bench.toy import toy
 
@@ -25,6 +26,7 @@ BENCHES: dict[str, Callable[[Path], Iterator[Line]]] = {
     "embedding": embedding,
     "feasibility": feasibility,
     "overhead": overhead,
+    "retrain": retrain,
     "search_ratio": search_ratio,
     "toy": toy,
 }

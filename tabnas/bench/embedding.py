@@ -18,7 +18,7 @@ from tabnas.data.table import Rows
 from tabnas.encoder import Encoder
 from tabnas.network import Network
 from tabnas.optim import Adam
-from tabnas.retrain import StandAlone
+from tabnas.stand_alone import StandAlone
 from tabnas.task import Classification
 
 BATCH_SIZE, N_NUMERICAL, N_CATEGORICAL, DIM = 512, 13, 26, 39

@@ -17,7 +17,7 @@ from tabnas.data.table import Rows, Table
 from tabnas.encoder import Encoder
 from tabnas.network import Network
 from tabnas.optim import Adam
-from tabnas.retrain import StandAlone
+from tabnas.stand_alone import StandAlone
 from tabnas.task import Classification
 
 N_ROWS, N_IDS = 5_000_000, 1_000_000

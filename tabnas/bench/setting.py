@@ -111,11 +111,10 @@ class Setting:
         trainer = make_trainer("cpu", epochs, around, logger)
         fit(trainer, search, self.data.train_dataloader(), self.folder / "none.ckpt")
 
-    def fit_alone(self, widths: Widths, *callbacks: Callback) -> None:
-        """Stand-alone training as a run does it."""
-        module = self.retraining().module(widths, seed=0)
+    def fit_alone(self, widths: Widths, *callbacks: Callback, seeds: Sequence[int] = (0,)) -> None:
+        """Stand-alone training as a run does it, of several seeds at once."""
+        module, loader = self.retraining().started(widths, seeds)
         around = [PeriodicCheckpoint(self.folder / "alone.ckpt", 20), *callbacks]
-        loader = self.data.blocks(seed=0, with_validation=False)
         fit(make_trainer("cpu", 1, around), module, loader, self.folder / "none.ckpt")
 
 

@@ -1,7 +1,7 @@
 """The one LightningDataModule: serves a table's splits in blocks of shuffled minibatches."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -50,8 +50,11 @@ class TableDataModule(LightningDataModule):
         """For the search: training and validation rows."""
         return self.blocks(seed=self.seed, with_validation=True)
 
-    def blocks(self, *, seed: int, with_validation: bool) -> "BlockLoader":
-        """A loader whose order depends on `seed` alone."""
+    def blocks(self, *, seed: int | Sequence[int], with_validation: bool) -> "BlockLoader":
+        """A loader whose order depends on `seed` alone. Of S seeds, each has its own rows: (S, n, …) in every block."""
+        if not isinstance(seed, int):
+            streams = [Stream(self.train, self.batch_size, (one, 0), self.shuffle_rows) for one in seed]
+            return BlockLoader(StackedStream(streams), None, self.steps_per_block)
         train = Stream(self.train, self.batch_size, (seed, 0), self.shuffle_rows)
         valid = Stream(self.valid, self.batch_size, (seed, 1), self.shuffle_rows) if with_validation else None
         return BlockLoader(train, valid, self.steps_per_block)
@@ -123,6 +126,19 @@ class Stream:
         return _joined([self.rows.slice(c * CHUNK_ROWS, (c + 1) * CHUNK_ROWS) for c in chosen])
 
 
+class StackedStream:
+    """Several streams of the same rows side by side."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self.streams = streams
+        self.steps_per_pass = streams[0].steps_per_pass
+
+    def take(self, first_step: int, n_steps: int) -> Rows:
+        """The rows of n_steps consecutive minibatches of each stream: (S, n_steps · batch_size, …)."""
+        columns = zip(*(stream.take(first_step, n_steps) for stream in self.streams), strict=True)
+        return Rows(*(None if column[0] is None else torch.stack(column) for column in columns))  # type: ignore[arg-type]
+
+
 class BlockLoader:
     """`n_epochs` epochs of `train` in blocks, each with as many minibatches of `valid`; its state is the next step.
 
@@ -131,7 +147,7 @@ class BlockLoader:
     Lightning checkpoints a loader that has `state_dict`, and so takes it up in the middle.
     """
 
-    def __init__(self, train: Stream, valid: Stream | None, steps_per_block: int) -> None:
+    def __init__(self, train: Stream | StackedStream, valid: Stream | None, steps_per_block: int) -> None:
         self.train, self.valid, self.steps_per_block = train, valid, steps_per_block
         self.n_epochs = 1
         self.step = 0

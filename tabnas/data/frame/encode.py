@@ -80,7 +80,7 @@ def _read(column: pd.Series, kind: str) -> NDArray[np.float64]:
     if np.isnan(values).sum() > column.isna().sum():
         other = misfits(column, kind)
         rule = f"must be a kind that every value of column {column.name} fits"
-        remedy = f"list it in dataset.missing_tokens, or give +dataset.kinds.{column.name}=categorical"
+        remedy = f"list it in dataset.missing_tokens, or give dataset.kinds={{{column.name}: categorical}}"
         raise UserError(f"dataset.kinds.{column.name}", rule, f"{kind} and the value {other.iloc[0]}", remedy)
     large = np.abs(values) > LARGEST
     if large.any():
