@@ -122,10 +122,11 @@ class Seeds(StandAlone):
 
     def update(self, rows: Rows, optimizer: torch.optim.Optimizer) -> Tensor:
         """One step of every seed; the mean of their losses."""
-        outputs = self(rows.numerical, rows.categorical).flatten(0, 1)
+        # As (S, n_outputs, B), on which torch's log-softmax is ten times as fast.
+        outputs = self(rows.numerical, rows.categorical).transpose(1, 2).contiguous()
         # Every seed's weights are made to add up to 1, so that the mean over all rows is the mean of the seeds' losses.
-        weight = None if rows.weight is None else (rows.weight / rows.weight.sum(1, keepdim=True)).flatten()
-        loss = self.task.loss(outputs, rows.target.flatten(), weight)
+        weight = None if rows.weight is None else (rows.weight / rows.weight.sum(1, keepdim=True))
+        loss = self.task.loss(outputs, rows.target, weight)
         child_optimizer = cast(ChildOptimizer, optimizer)
         child = child_optimizer.gather([None] * len(child_optimizer.parameters))
         (loss * self.n_seeds).backward()
