@@ -32,8 +32,8 @@ def read(folder: Path) -> Result:
     return content
 
 
-def show(result: Result, folder: Path) -> None:
-    """Print the architectures as a table on stdout, best first, and where the run's files are."""
+def show(result: Result, folder: Path | None) -> None:
+    """Print the architectures as a table on stdout, best first, and where the run's files are, if they are kept."""
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
     costs = list(result["architectures"][0]["costs"])
@@ -66,9 +66,10 @@ def show(result: Result, folder: Path) -> None:
         table.caption += "\nlatency: the sum of the layers, which is limited, and that of the whole network"
     console.print(table)
     seconds = result["seconds"]
+    files = "" if folder is None else f"; files in {os.path.relpath(folder)}"
     console.print(
-        f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s, in all {seconds['total']:.0f} s;"
-        f" files in {os.path.relpath(folder)}",
+        f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s,"
+        f" in all {seconds['total']:.0f} s{files}",
         soft_wrap=True,
         highlight=False,
     )

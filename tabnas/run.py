@@ -64,9 +64,19 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             log.info("latency: a layer's interquartile range was %.1f %% of its median, in the median", spread)
     if isinstance(setup, ToySetup):
         return _run_toy(setup, started)
-    _tell_of_data(setup)
-    with Display() as display:
-        logger = tensorboard_logger(setup)
+    finished = completed(setup, started)
+    result.show(finished, folder)
+    return finished
+
+
+def completed(setup: Setup, started: float, *, quiet: bool = False, tensorboard: bool = True) -> Result:
+    """All phases of a run; result.json and what else it leaves are in setup.folder.
+
+    started: by time.perf_counter. quiet: no data report and no progress is shown. tensorboard: whether events are kept.
+    """
+    _tell_of_data(setup, quiet)
+    with Display(quiet) as display:
+        logger = tensorboard_logger(setup) if tensorboard else None
         found = searched(setup, logger, display)
         architectures, retrain_seconds = retrained(setup, found["candidates"], display)
     losses = [found["stand_alone"]["loss"]["mean"] for found in architectures]
@@ -80,7 +90,7 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         },
         "config": setup.config,
         "dataset": {
-            "name": cfg.dataset.name,
+            "name": setup.config["dataset"]["name"],
             "task": setup.table.task.name,
             "metrics": list(setup.table.task.reported),
             "n_train": setup.data.train.n_rows,
@@ -96,20 +106,20 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         "best": best,
     }
     save_network(setup, architectures[best])
-    log_final(setup, logger, finished)
-    result.write(folder, finished)
-    shutil.rmtree(folder / "retrain")
-    result.show(finished, folder)
+    if logger is not None:
+        log_final(setup, logger, finished)
+    result.write(setup.folder, finished)
+    shutil.rmtree(setup.folder / "retrain")
     return finished
 
 
-def _tell_of_data(setup: Setup) -> None:
-    """The data report, to the log and to a terminal."""
+def _tell_of_data(setup: Setup, quiet: bool) -> None:
+    """The data report, to the log and, unless quiet, to a terminal."""
     name = setup.config["dataset"]["name"]
     for line in report.lines(setup.table, name):
         log.info("data: %s", line)
     console = Console(stderr=True)
-    if console.is_terminal:
+    if console.is_terminal and not quiet:
         report.show(setup.table, name, console)
 
 
