@@ -14,11 +14,19 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
+from hydra.errors import InstantiationException
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import Tags, check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import (
+    Tags,
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -197,8 +205,8 @@ class _TabNAS(BaseEstimator):
             X = validate_data(self, X, reset=reset, **options)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
         frame = pd.DataFrame(X).set_axis(names, axis=1).reset_index(drop=True)
-        for name, column in frame.select_dtypes(object).items():
-            for cell in column:
+        for name, column in frame.items():
+            for cell in column if column.dtype == object else ():
                 if isinstance(cell, dict | list | tuple | set | np.ndarray):
                     raise TypeError(f"column {name}: argument must be a string or a number, not {type(cell).__name__}")
         return frame
@@ -212,6 +220,7 @@ class _TabNAS(BaseEstimator):
             raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")
         frame = self._frame(X, reset=reset)
         y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
         check_consistent_length(frame, y, sample_weight)
         if sample_weight is None:
             return frame, y, None
@@ -225,8 +234,11 @@ class _TabNAS(BaseEstimator):
         parts = [self._rows(X, y, sample_weight, reset=True)]
         targets = [self._learnt(parts[0][1])]
         if validation_data is not None:
-            X_valid, y_valid, *weight_valid = validation_data
-            parts.append(self._rows(X_valid, y_valid, *weight_valid or [None], reset=False))
+            if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
+                given = type(validation_data).__name__
+                raise UserError("validation_data", "must be (X, y) or (X, y, sample_weight)", given, "give a tuple")
+            X_valid, y_valid, weight_valid = (*validation_data, None)[:3]
+            parts.append(self._rows(X_valid, y_valid, weight_valid, reset=False))
             targets.append(self._numbers(parts[1][1]))
         columns = parts[0][0].columns
         target = _free(y.name if isinstance(y, pd.Series) and isinstance(y.name, str) else "target", columns)
@@ -253,6 +265,8 @@ class _TabNAS(BaseEstimator):
         """The arguments in the form of train.py's config."""
         require_one_of("method", self.method, METHODS)
         require_one_of("optimizer", self.optimizer, OPTIMIZERS)
+        if not isinstance(self.method_options, Mapping | None):
+            raise UserError("method_options", "must be a dictionary", self.method_options, 'give {"eta": 0.01}')
         limits = self.limits if isinstance(self.limits, list | tuple) else [{"cost": "params", "limit": self.limits}]
         batch_size = self.batch_size
         if batch_size == "auto":
@@ -358,8 +372,8 @@ class TabNASClassifier(ClassifierMixin, _TabNAS):
 
     def _learnt(self, y: NDArray[Any]) -> NDArray[np.int64]:
         check_classification_targets(y)
-        self.classes_, numbers = np.unique(y, return_inverse=True)
-        return numbers
+        self.classes_, indices = np.unique(y, return_inverse=True)
+        return indices
 
     def _numbers(self, y: NDArray[Any]) -> NDArray[np.int64]:
         unknown = np.setdiff1d(y, self.classes_)
@@ -385,7 +399,7 @@ class TabNASRegressor(RegressorMixin, _TabNAS):
         return self._numbers(y)
 
     def _numbers(self, y: NDArray[Any]) -> NDArray[np.float64]:
-        return np.asarray(check_array(y, ensure_2d=False, dtype=np.float64, input_name="y"))
+        return np.asarray(y, np.float64)
 
 
 def _as_frame(architectures: list[dict[str, Any]]) -> pd.DataFrame:
@@ -424,6 +438,9 @@ def _errors_in_arguments() -> Iterator[None]:
     """A mistake as scikit-learn has it: a ValueError, in which arguments have the estimators' names."""
     try:
         yield
-    except UserError as error:
+    except (UserError, InstantiationException) as error:
+        mistake = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(mistake, UserError):
+            raise
         keys = "|".join(map(re.escape, ARGUMENTS))
-        raise ValueError(re.sub(rf"\b({keys})", lambda key: ARGUMENTS[key.group()], str(error))) from None
+        raise ValueError(re.sub(rf"\b({keys})", lambda key: ARGUMENTS[key.group()], str(mistake))) from None
