@@ -1,8 +1,8 @@
 """From a config to a result: `run(cfg)`. The phases are in pipeline."""
 
-import dataclasses
 import logging
 import os
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -11,17 +11,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from tabnas import result
-from tabnas.build import LATENCIES, Setup, build
+from tabnas import model, result
+from tabnas.build import LATENCIES, Setup, build, torch_device
 from tabnas.cli import RUN_CONFIG
 from tabnas.data import report
 from tabnas.errors import UserError
 from tabnas.hyperparameters import log_final, tensorboard_logger
 from tabnas.latency import Latency
-from tabnas.pipeline import retrained, save_network, searched
+from tabnas.pipeline import as_result, best_of, retrained, save_network, searched
 from tabnas.progress import Display
 from tabnas.result import Result
-from tabnas.run_folder import config_to_resume, forget, locked
+from tabnas.run_folder import config_to_resume, forget, locked, overrides
 from tabnas.toy import run as toy
 from tabnas.toy.search import TASK, ToySetup
 from tabnas.trainer import write_whole
@@ -69,33 +69,20 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         logger = tensorboard_logger(setup)
         found = searched(setup, logger, display)
         architectures, retrain_seconds = retrained(setup, found["candidates"], display)
-    losses = [found["stand_alone"]["loss"]["mean"] for found in architectures]
-    best = losses.index(min(losses))
-    finished = {
-        "version": result.VERSION,
-        "seconds": {
-            "search": found["search"]["seconds"],
-            "retrain": retrain_seconds,
-            "total": time.perf_counter() - started,
-        },
-        "config": setup.config,
-        "dataset": {
-            "name": cfg.dataset.name,
-            "task": setup.table.task.name,
-            "metrics": list(setup.table.task.reported),
-            "n_train": setup.data.train.n_rows,
-            "n_val": setup.data.valid.n_rows,
-            "n_inputs": setup.search.encoder.n_inputs,
-            "n_outputs": setup.table.task.n_outputs,
-            "columns": [dataclasses.asdict(column) for column in setup.table.columns],
-        },
-        "space": {"choices": [list(layer) for layer in setup.space.choices], "size": setup.space.size},
-        "limits": setup.config["limits"],
-        "search": found["search"],
-        "architectures": architectures,
-        "best": best,
+    network = save_network(setup, architectures[best_of(architectures)])
+    finished = as_result(setup, found["search"], architectures, network)
+    finished["seconds"] = {
+        "search": found["search"]["seconds"],
+        "retrain": retrain_seconds,
+        "total": time.perf_counter() - started,
     }
-    save_network(setup, architectures[best])
+    given = overrides(folder)
+    finished["reproduce"] = {
+        "command": shlex.join(["python", "train.py", *given]),
+        "overrides": given,
+        "versions": model.versions(),
+        "device": torch_device(setup.accelerator),
+    }
     log_final(setup, logger, finished)
     result.write(folder, finished)
     shutil.rmtree(folder / "retrain")
