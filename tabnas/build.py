@@ -24,6 +24,7 @@ from tabnas.method import Method
 from tabnas.numerical import fitted
 from tabnas.optim import SGD, Adam
 from tabnas.progress import Display
+from tabnas.retrain import Retraining
 from tabnas.search.module import TabNAS
 from tabnas.search.selection import FinalSelection
 from tabnas.space import SearchSpace, Widths
@@ -70,6 +71,21 @@ class Setup:
     retrain_patience: int | None
     retrain_keep: str
     seed: int
+
+    @property
+    def retraining(self) -> Retraining:
+        return Retraining(
+            data=self.data,
+            new_encoder=self.new_encoder,
+            task=self.table.task,
+            optimizer=self.optimizer,
+            max_epochs=self.retrain_epochs,
+            accelerator=self.accelerator,
+            checkpoint_every_seconds=self.checkpoint_every_seconds,
+            folder=self.folder / "retrain",
+            patience=self.retrain_patience,
+            keep=self.retrain_keep,
+        )
 
 
 def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:

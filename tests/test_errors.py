@@ -112,7 +112,7 @@ WRONG = {
 
 @pytest.mark.parametrize("typed", WRONG, ids=" ".join)
 def test_one_line_and_exit_code_2(train_py, typed, tmp_path, monkeypatch):
-    monkeypatch.setattr("tabnas.run.fit", lambda *_: pytest.fail("training started"))
+    monkeypatch.setattr("tabnas.pipeline.fit", lambda *_: pytest.fail("training started"))
     outcome = train_py(QUICK, *typed)
     assert outcome.code == 2, outcome.err
     assert outcome.err.count("\n") == 1

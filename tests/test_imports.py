@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainer": set(),
     "space": {"errors"},
     "cli": {"errors"},
+    "run_folder": {"cli", "errors"},
     "cost": {"space"},
     "controller": {"space"},
     "feasibility": {"errors", "space", "cost", "controller"},
@@ -50,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}
-ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "build", "bench", "__init__"}
+ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "pipeline", "candidates", "hyperparameters", "build", "bench", "__init__"}
 
 
 def parts():

@@ -1,0 +1,56 @@
+"""A run's hyperparameters and final metrics on TensorBoard, by which a sweep's runs are compared."""
+
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from tabnas.build import Setup
+from tabnas.result import Result
+
+
+def tensorboard_logger(setup: Setup) -> TensorBoardLogger:
+    """TensorBoard events in the run folder, hyperparameters included; what a killed run logged too late is purged."""
+    checkpoint = setup.folder / "checkpoints" / "last.ckpt"
+    purge = 0 if (setup.folder / "tensorboard").exists() else None
+    if checkpoint.exists():
+        purge = torch.load(checkpoint, weights_only=True)["tabnas"]["step"] + 1
+    logger = TensorBoardLogger(setup.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=purge)
+    search, config = setup.search, setup.config
+    settings = config["search"]
+    method = {name: settings[name] for name in ("num_samples", "num_children", "beta") if name in settings}
+    if method.get("num_samples", 0) is None:
+        method["num_samples"] = "exact"
+    one = len(config["limits"]) == 1
+    limits = {"limit" if one else f"limit/{entry['cost']}": entry["limit"] for entry in config["limits"]}
+    # The HParams tab shows the first five in alphabetical order unless told otherwise.
+    parameters = {
+        "dataset": config["dataset"]["name"],
+        "eta": search.method.eta,
+        **limits,
+        **method,
+        "search": search.method.name,
+        "seed": setup.seed,
+        "training/batch_size": setup.data.batch_size,
+        "training/lr": setup.optimizer.lr,
+        "training/max_epochs": setup.max_epochs,
+    }
+    if not purge:
+        logger.log_hyperparams(parameters, metrics=dict.fromkeys(_final_metrics(setup), float("nan")), step=0)
+    return logger
+
+
+def log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> None:
+    """The best of what the search itself selected: a plain choice is the same whatever the search's settings."""
+    searched = [found for found in finished["architectures"] if "search" in found["chosen_by"]]
+    best = min(searched, key=lambda found: found["stand_alone"]["loss"]["mean"])
+    values = (
+        best["stand_alone"]["loss"]["mean"],
+        best["stand_alone"][setup.table.task.reported[0]]["mean"],
+        best["costs"]["params"],
+        finished["search"]["prob_valid"],
+    )
+    logger.log_metrics(dict(zip(_final_metrics(setup), values, strict=True)), setup.search.total_steps)
+    logger.finalize("success")
+
+
+def _final_metrics(setup: Setup) -> tuple[str, ...]:
+    return ("final/loss", f"final/{setup.table.task.reported[0]}", "final/params", "final/prob_valid")
