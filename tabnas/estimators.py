@@ -151,7 +151,8 @@ class _TabNAS(BaseEstimator):
             with self._run_folder() as folder:
                 setup = build(self._config(table, seed), folder, table, quiet=quiet)
                 assert isinstance(setup, Setup)
-                completed(setup, started, quiet=quiet, tensorboard=self.folder is not None)
+                command = f"{' '.join(repr(self).split())}.fit(X, y)"
+                completed(setup, started, command, [], quiet=quiet, tensorboard=self.folder is not None)
                 self.result_ = result.read(folder)
                 self.predictor_ = Predictor(folder)
         best = self.result_["architectures"][self.result_["best"]]

@@ -93,7 +93,7 @@ def save(
         "metrics": dict(metrics),
         "signature": _signature(encoding, task),
         "decimal": decimal,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS_OF}},
+        "versions": versions(),
         "encoding": encoding,
     }
     write(folder, state_dict, about, encoding_files)
@@ -146,6 +146,11 @@ def load(folder: Path | str) -> tuple[Model, dict[str, Any]]:
         why = f"{type(error).__name__}: {error}"
         raise UserError("model", "must be whole, as a run left it", str(folder), f"copy it again ({why})") from error
     return model.eval(), about
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a network depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS_OF}}
 
 
 def folder_of(folder: Path | str) -> Path:

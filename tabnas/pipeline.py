@@ -6,6 +6,7 @@ A run that is resumed finds there what it has done.
 import json
 import logging
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +17,13 @@ from tabnas import model
 from tabnas.build import Setup
 from tabnas.candidates import candidates
 from tabnas.progress import Display, RetrainProgress, SearchProgress
+from tabnas.result import VERSION, Result
 from tabnas.retrain import summary
 from tabnas.search.dashboard import Dashboard
 from tabnas.space import hyphenated
 from tabnas.task import outputs_of, with_intervals
 from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
+from tabnas.trust import assess
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +96,14 @@ def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> t
     return architectures, seconds
 
 
-def save_network(setup: Setup, best: dict[str, Any]) -> None:
-    """model/: of the best architecture's trainings the one with the smallest loss."""
+def best_of(architectures: list[dict[str, Any]]) -> int:
+    """Index of the one with the smallest mean loss on the validation split."""
+    losses = [found["stand_alone"]["loss"]["mean"] for found in architectures]
+    return losses.index(min(losses))
+
+
+def save_network(setup: Setup, best: dict[str, Any]) -> dict[str, Any]:
+    """model/: of the best architecture's trainings the one with the smallest loss; its seed and metrics."""
     losses = best["stand_alone"]["loss"]["runs"]
     chosen = losses.index(min(losses))
     retraining, seed = setup.retraining, setup.seed + chosen
@@ -122,3 +131,35 @@ def save_network(setup: Setup, best: dict[str, Any]) -> None:
         decimal=setup.config["dataset"].get("decimal", "."),
         metrics={name: {**told, **best["stand_alone"][name]} for name, told in metrics.items()},
     )
+    return {"seed": seed, "valid": metrics, "test": None}
+
+
+def as_result(
+    setup: Setup, search: dict[str, Any], architectures: list[dict[str, Any]], network: dict[str, Any]
+) -> Result:
+    """What was asked and found, as result.json has it.
+
+    search: the part of that name of `searched`. architectures: of `retrained`. network: of `save_network`.
+    """
+    table, data = setup.table, setup.data
+    return {
+        "version": VERSION,
+        "config": setup.config,
+        "dataset": {
+            "name": setup.config["dataset"]["name"],
+            "task": table.task.name,
+            "metrics": list(table.task.reported),
+            "n_train": data.train.n_rows,
+            "n_val": data.valid.n_rows,
+            "n_inputs": setup.search.encoder.n_inputs,
+            "n_outputs": table.task.n_outputs,
+            "columns": [asdict(column) for column in table.columns],
+        },
+        "space": {"choices": [list(layer) for layer in setup.space.choices], "size": setup.space.size},
+        "limits": setup.config["limits"],
+        "search": search,
+        "architectures": architectures,
+        "best": best_of(architectures),
+        "network": network,
+        "trust": assess(architectures, setup.config["retrain"]),
+    }

@@ -65,6 +65,9 @@ def show(result: Result, folder: Path | None) -> None:
     if measured:
         table.caption += "\nlatency: the sum of the layers, which is limited, and that of the whole network"
     console.print(table)
+    if trust := result.get("trust"):
+        console.print(" ".join(filter(None, (trust["words"], trust["remedy"]))), highlight=False)
+        console.print()
     seconds = result["seconds"]
     files = "" if folder is None else f"; files in {os.path.relpath(folder)}"
     console.print(

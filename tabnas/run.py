@@ -1,8 +1,8 @@
 """From a config to a result: `run(cfg)`. The phases are in pipeline."""
 
-import dataclasses
 import logging
 import os
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -11,17 +11,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from tabnas import result
-from tabnas.build import LATENCIES, Setup, build
+from tabnas import model, result
+from tabnas.build import LATENCIES, Setup, build, torch_device
 from tabnas.cli import RUN_CONFIG
 from tabnas.data import report
 from tabnas.errors import UserError
 from tabnas.hyperparameters import log_final, tensorboard_logger
 from tabnas.latency import Latency
-from tabnas.pipeline import retrained, save_network, searched
+from tabnas.pipeline import as_result, best_of, retrained, save_network, searched
 from tabnas.progress import Display
 from tabnas.result import Result
-from tabnas.run_folder import config_to_resume, forget, locked
+from tabnas.run_folder import config_to_resume, forget, locked, overrides
 from tabnas.toy import run as toy
 from tabnas.toy.search import TASK, ToySetup
 from tabnas.trainer import write_whole
@@ -64,48 +64,38 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             log.info("latency: a layer's interquartile range was %.1f %% of its median, in the median", spread)
     if isinstance(setup, ToySetup):
         return _run_toy(setup, started)
-    finished = completed(setup, started)
+    given = overrides(folder)
+    finished = completed(setup, started, shlex.join(["python", "train.py", *given]), given)
     result.show(finished, folder)
     return finished
 
 
-def completed(setup: Setup, started: float, *, quiet: bool = False, tensorboard: bool = True) -> Result:
-    """All phases of a run; result.json and what else it leaves are in setup.folder.
+def completed(
+    setup: Setup, started: float, command: str, given: list[str], *, quiet: bool = False, tensorboard: bool = True
+) -> Result:
+    """All phases of a run, from the data report to result.json in setup.folder.
 
-    started: by time.perf_counter. quiet: no data report and no progress is shown. tensorboard: whether events are kept.
+    started: by time.perf_counter. command, given: what a person ran, and the settings among it.
+    quiet: nothing is shown. tensorboard: whether events are kept.
     """
     _tell_of_data(setup, quiet)
     with Display(quiet) as display:
         logger = tensorboard_logger(setup) if tensorboard else None
         found = searched(setup, logger, display)
         architectures, retrain_seconds = retrained(setup, found["candidates"], display)
-    losses = [found["stand_alone"]["loss"]["mean"] for found in architectures]
-    best = losses.index(min(losses))
-    finished = {
-        "version": result.VERSION,
-        "seconds": {
-            "search": found["search"]["seconds"],
-            "retrain": retrain_seconds,
-            "total": time.perf_counter() - started,
-        },
-        "config": setup.config,
-        "dataset": {
-            "name": setup.config["dataset"]["name"],
-            "task": setup.table.task.name,
-            "metrics": list(setup.table.task.reported),
-            "n_train": setup.data.train.n_rows,
-            "n_val": setup.data.valid.n_rows,
-            "n_inputs": setup.search.encoder.n_inputs,
-            "n_outputs": setup.table.task.n_outputs,
-            "columns": [dataclasses.asdict(column) for column in setup.table.columns],
-        },
-        "space": {"choices": [list(layer) for layer in setup.space.choices], "size": setup.space.size},
-        "limits": setup.config["limits"],
-        "search": found["search"],
-        "architectures": architectures,
-        "best": best,
+    network = save_network(setup, architectures[best_of(architectures)])
+    finished = as_result(setup, found["search"], architectures, network)
+    finished["seconds"] = {
+        "search": found["search"]["seconds"],
+        "retrain": retrain_seconds,
+        "total": time.perf_counter() - started,
     }
-    save_network(setup, architectures[best])
+    finished["reproduce"] = {
+        "command": command,
+        "overrides": given,
+        "versions": model.versions(),
+        "device": torch_device(setup.accelerator),
+    }
     if logger is not None:
         log_final(setup, logger, finished)
     result.write(setup.folder, finished)

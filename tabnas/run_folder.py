@@ -51,3 +51,8 @@ def config_to_resume(folder: Path) -> DictConfig:
     if others:
         raise UserError("resume", "takes up a run with its own config", " ".join(others), "give resume alone")
     return cast(DictConfig, OmegaConf.load(folder / RUN_CONFIG))
+
+
+def overrides(folder: Path) -> list[str]:
+    """What the command line of the run in `folder` set, one KEY=VALUE each."""
+    return [str(given) for given in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]

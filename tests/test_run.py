@@ -47,13 +47,18 @@ def test_a_run_leaves_what_it_should(train_py, tmp_path):
     }  # fmt: skip
     found = result.read(folder)
     assert set(found) == {
-        "version", "seconds", "config", "dataset", "space", "limits", "search", "architectures", "best",
+        "version", "seconds", "config", "dataset", "space", "limits", "search", "architectures", "best", "network",
+        "reproduce", "trust",
     }  # fmt: skip
     assert found["dataset"] == {
         "name": "digits", "task": "classification", "metrics": ["balanced_error"], "n_train": 1438, "n_val": 359,
         "n_inputs": 64, "n_outputs": 10, "columns": [],
     }  # fmt: skip
     assert found["space"] == {"choices": [[8, 16, 32, 64]] * 2, "size": 16}
+    assert found["reproduce"]["command"] == f"python train.py {' '.join(SHORT)}"
+    assert found["reproduce"]["versions"] == model.load(folder)[1]["versions"]
+    best = found["architectures"][found["best"]]["stand_alone"]
+    assert found["network"]["valid"]["loss"]["value"] == pytest.approx(min(best["loss"]["runs"]), abs=1e-6)
     assert found["limits"] == [{"cost": "params", "limit": 4000}]
     assert found["search"]["weight_updates"] == 4 * 22
     assert [len(row) for row in found["search"]["logits"]] == [4, 4]
