@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import numbers
-import re
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -14,10 +13,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from hydra.errors import InstantiationException
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import (
     Tags,
@@ -31,56 +27,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tabnas import model, result
+from tabnas.arguments import config_from, errors_in_arguments
 from tabnas.build import Setup, build
 from tabnas.data.frame import from_frame
 from tabnas.data.frame.values import texts
 from tabnas.data.table import Table
-from tabnas.errors import UserError, require_integer, require_one_of
+from tabnas.errors import UserError, require_integer
 from tabnas.predict import PREDICTION, Predictor
 from tabnas.run import completed
 from tabnas.space import hyphenated
 from tabnas.task import Classification
 
 logging.getLogger("tabnas").addHandler(logging.NullHandler())  # nothing on stderr unless the program asks for it
-
-WIDTHS = (8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 384, 512)
-"""The paper's; by default each of three hidden layers has one of them."""
-METHODS: dict[str, dict[str, Any]] = {
-    "tabnas": {"_target_": "tabnas.method.Rejection"},
-    "tabnas_exact": {
-        "_target_": "tabnas.method.ConditionalDraws",
-        "eta": 0.005,
-        "selection": {"rule": "one_shot", "draws": "valid"},
-    },
-    "tunas_abs": {"_target_": "tabnas.method.RewardShaping", "reward": "tunas_abs", "beta": -1.0},
-    "mnasnet": {"_target_": "tabnas.method.RewardShaping", "reward": "mnasnet", "beta": -0.07},
-    "mnasnet_clipped": {"_target_": "tabnas.method.RewardShaping", "reward": "mnasnet_clipped", "beta": -0.07},
-    "resource_oblivious": {"_target_": "tabnas.method.RewardShaping", "reward": "quality"},
-}
-"""As in conf/search, which is no part of an installed package; what is not said here is the class's default."""
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "adam": {"_target_": "tabnas.optim.Adam", "lr": 0.005, "schedule": "cosine"},
-    "sgd": {"_target_": "tabnas.optim.SGD", "lr": 0.01, "momentum": 0.9},
-}
-"""As in conf/optimizer."""
-ARGUMENTS = {
-    "dataset.path": "X",
-    "dataset.target": "y",
-    "dataset.weight": "sample_weight",
-    "dataset.valid_path": "validation_data",
-    "dataset.": "",
-    "space.": "",
-    "search.": "method_options.",
-    "search=": "method=",
-    "optimizer.": "",
-    "trainer.": "",
-    "accelerator.name": "accelerator",
-    "retrain.seeds": "n_seeds",
-    "retrain.max_epochs": "retrain_epochs",
-    "retrain.": "",
-}
-"""By a config key, or the beginning of one, what an estimator calls it."""
-NEVER = 1e9  # seconds: a fit is not resumed, so it needs no checkpoints
 
 
 class _TabNAS(BaseEstimator):
@@ -96,6 +54,7 @@ class _TabNAS(BaseEstimator):
         max_epochs: int = 30,
         retrain_epochs: int = 15,
         n_seeds: int = 3,
+        min_architectures: int = 6,
         patience: int | None = None,
         keep: str = "last",
         optimizer: str = "adam",
@@ -119,6 +78,7 @@ class _TabNAS(BaseEstimator):
         self.max_epochs = max_epochs
         self.retrain_epochs = retrain_epochs
         self.n_seeds = n_seeds
+        self.min_architectures = min_architectures
         self.patience = patience
         self.keep = keep
         self.optimizer = optimizer
@@ -145,11 +105,12 @@ class _TabNAS(BaseEstimator):
         """
         started = time.perf_counter()
         quiet = not self.verbose
-        with _errors_in_arguments(), torch.random.fork_rng(devices=[]):
+        with errors_in_arguments(), torch.random.fork_rng(devices=[]):
             seed = self._seed()
             table = self._table(X, y, sample_weight, validation_data, seed)
             with self._run_folder() as folder:
-                setup = build(self._config(table, seed), folder, table, quiet=quiet)
+                rows = {"n_train": table.train.n_rows, "n_valid": table.valid.n_rows}
+                setup = build(config_from(self.get_params(), **rows, seed=seed), folder, table, quiet=quiet)
                 assert isinstance(setup, Setup)
                 command = f"{' '.join(repr(self).split())}.fit(X, y)"
                 completed(setup, started, command, [], quiet=quiet, tensorboard=self.folder is not None)
@@ -166,7 +127,7 @@ class _TabNAS(BaseEstimator):
 
     def save_model(self, folder: str | Path) -> None:
         """Write the model folder, which `python -m tabnas.predict` and tabnas.model.load take; it unpickles nothing."""
-        check_is_fitted(self)
+        check_is_fitted(self, "predictor_")
         model.write(Path(folder), self.predictor_.model.state_dict(), self.predictor_.about)
 
     def __sklearn_tags__(self) -> Tags:
@@ -184,8 +145,8 @@ class _TabNAS(BaseEstimator):
 
     def _answers(self, X: Any) -> pd.DataFrame:
         """The predictor's, one row for each of X."""
-        check_is_fitted(self)
-        with _errors_in_arguments():
+        check_is_fitted(self, "predictor_")
+        with errors_in_arguments():
             return self.predictor_(self._frame(X, reset=False))
 
     def _seed(self) -> int:
@@ -262,55 +223,6 @@ class _TabNAS(BaseEstimator):
             split_seed=seed,
         )
 
-    def _config(self, table: Table, seed: int) -> DictConfig:
-        """The arguments in the form of train.py's config."""
-        require_one_of("method", self.method, METHODS)
-        require_one_of("optimizer", self.optimizer, OPTIMIZERS)
-        if not isinstance(self.method_options, Mapping | None):
-            raise UserError("method_options", "must be a dictionary", self.method_options, 'give {"eta": 0.01}')
-        limits = self.limits if isinstance(self.limits, list | tuple) else [{"cost": "params", "limit": self.limits}]
-        batch_size = self.batch_size
-        if batch_size == "auto":
-            batch_size = min(max(16, min(256, table.train.n_rows // 64)), table.train.n_rows, table.valid.n_rows)
-        search = {"name": self.method, "_partial_": True, **METHODS[self.method]}
-        rate = {} if self.lr is None else {"lr": self.lr}
-        try:
-            config: DictConfig = OmegaConf.create(
-                _plain(
-                    {
-                        "dataset": {
-                            "name": "frame",
-                            "batch_size": batch_size,
-                            "embedding_dim": self.embedding_dim,
-                            "sparse_embeddings": False,
-                            "numerical_embedding": self.numerical_embedding,
-                            "shuffle_rows": max(2**20, table.train.n_rows),  # it is in memory
-                        },
-                        "space": {"choices": [WIDTHS] * 3 if self.choices is None else self.choices},
-                        "limits": limits,
-                        "optimizer": {**OPTIMIZERS[self.optimizer], **rate},
-                        "search": _merged(search, self.method_options or {}),
-                        "trainer": {
-                            "max_epochs": self.max_epochs,
-                            "log_every_n_steps": 100,
-                            "checkpoint_every_seconds": NEVER,
-                        },
-                        "accelerator": {"name": self.accelerator},
-                        "retrain": {
-                            "seeds": self.n_seeds,
-                            "max_epochs": self.retrain_epochs,
-                            "patience": self.patience,
-                            "keep": self.keep,
-                        },
-                        "seed": seed,
-                        "resume": None,
-                    }
-                )
-            )
-        except OmegaConfBaseException as error:
-            raise ValueError(f"arguments must be numbers, text, lists and dictionaries: {error}") from error
-        return config
-
     @contextlib.contextmanager
     def _run_folder(self) -> Iterator[Path]:
         """`folder`, or one that is removed afterwards."""
@@ -337,6 +249,7 @@ class TabNASClassifier(ClassifierMixin, _TabNAS):
     method: one of METHODS. method_options: its settings that are to be others, {"eta": 0.01}; conf/search has them all.
     max_epochs: of the search. retrain_epochs: of training from scratch.
     n_seeds: trainings of each architecture that was selected; the best network of the best architecture is kept.
+    min_architectures: that are trained from scratch at least, to tell whether the search's ranking holds.
     patience, keep: see tabnas.stopping.EpochChoice.
     optimizer: "adam" or "sgd". lr: its learning rate; None: 0.005, or 0.01 of sgd.
     batch_size: "auto": a 64th of the training rows, from 16 to 256, but no more than validate.
@@ -418,30 +331,3 @@ def _free(name: str, taken: Collection[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def _merged(settings: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    selection = {**settings.get("selection", {}), **options.get("selection", {})}
-    return {**settings, **options, "selection": selection}
-
-
-def _plain(value: Any) -> Any:
-    """As a config holds it: without NumPy's numbers, and tuples as lists."""
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(part) for part in value]
-    return value.item() if isinstance(value, np.generic) else value
-
-
-@contextlib.contextmanager
-def _errors_in_arguments() -> Iterator[None]:
-    """A mistake as scikit-learn has it: a ValueError, in which arguments have the estimators' names."""
-    try:
-        yield
-    except (UserError, InstantiationException) as error:
-        mistake = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(mistake, UserError):
-            raise
-        keys = "|".join(map(re.escape, ARGUMENTS))
-        raise ValueError(re.sub(rf"\b({keys})", lambda key: ARGUMENTS[key.group()], str(mistake))) from None

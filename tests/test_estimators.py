@@ -21,8 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tabnas import TabNASClassifier, TabNASRegressor, result
+from tabnas.arguments import METHODS, OPTIMIZERS, config_from
 from tabnas.build import _parameters, _target
-from tabnas.estimators import METHODS, OPTIMIZERS, WIDTHS
 from tabnas.predict import Predictor
 from tabnas.search.selection import FinalSelection
 from tests.conftest import ROOT
@@ -74,8 +74,8 @@ def test_methods_and_optimizers_are_those_of_conf(group, settings):
         assert full({**ours, **added}) == full(conf), name
 
 
-def test_defaults_are_those_of_conf(small_table):
-    ours = OmegaConf.to_container(TabNASClassifier()._config(small_table, 0))
+def test_defaults_are_those_of_conf():
+    ours = OmegaConf.to_container(config_from(TabNASClassifier().get_params(), n_train=100, n_valid=100, seed=0))
     conf = OmegaConf.to_container(compose("dataset=table"))
     for key in ("limits", "space", "retrain", "accelerator", "seed"):
         assert ours[key] == conf[key], key
@@ -86,7 +86,6 @@ def test_defaults_are_those_of_conf(small_table):
     same = ("embedding_dim", "sparse_embeddings", "numerical_embedding", "numerical", "kinds", "high_cardinality")
     for key in (*same, "val_fraction"):
         assert arguments[key] == conf["dataset"][key], key
-    assert tuple(conf["space"]["choices"][0]) == WIDTHS
 
 
 @pytest.mark.parametrize("target", ["sold", "price"])
