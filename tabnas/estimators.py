@@ -1,6 +1,7 @@
 """The search as scikit-learn estimators: a table in memory in place of a config, and the same phases as train.py's."""
 
 import contextlib
+import copy
 import dataclasses
 import logging
 import numbers
@@ -115,7 +116,7 @@ class _TabNAS(BaseEstimator):
                 command = f"{' '.join(repr(self).split())}.fit(X, y)"
                 completed(setup, started, command, [], quiet=quiet, tensorboard=self.folder is not None)
                 self.result_ = result.read(folder)
-                self.predictor_ = Predictor(folder)
+                self.predictor_ = Predictor(folder, torch.float64)
         best = self.result_["architectures"][self.result_["best"]]
         self.architecture_ = tuple(best["widths"])
         self.costs_ = best["costs"]
@@ -128,7 +129,8 @@ class _TabNAS(BaseEstimator):
     def save_model(self, folder: str | Path) -> None:
         """Write the model folder, which `python -m tabnas.predict` and tabnas.model.load take; it unpickles nothing."""
         check_is_fitted(self, "predictor_")
-        model.write(Path(folder), self.predictor_.model.state_dict(), self.predictor_.about)
+        as_trained = copy.deepcopy(self.predictor_.model).float()
+        model.write(Path(folder), as_trained.state_dict(), self.predictor_.about)
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()
@@ -269,7 +271,7 @@ class TabNASClassifier(ClassifierMixin, _TabNAS):
     architecture_: widths of the hidden layers. costs_: what they cost, by name.
     architectures_: a DataFrame of all that were trained from scratch, best first.
     history_, result_: of the search, and all that result.json has.
-    predictor_: a tabnas.predict.Predictor; its `model` is a torch module.
+    predictor_: a tabnas.predict.Predictor in float64; its `model` is a torch module.
     classes_, n_features_in_, feature_names_in_: as anywhere in scikit-learn.
     """
 

@@ -100,7 +100,7 @@ def test_it_is_the_search_of_train_py(target, train_py, tmp_path):
     found = kind(**SMALL, batch_size=16).fit(frame.drop(columns=target), frame[target])
     assert [strip(a) for a in found.result_["architectures"]] == [strip(a) for a in theirs["architectures"]]
     assert found.result_["search"]["logits"] == theirs["search"]["logits"]
-    predicted = Predictor(tmp_path / "run")(frame)
+    predicted = Predictor(tmp_path / "run", torch.float64)(frame)
     np.testing.assert_array_equal(found.predict(frame.drop(columns=target)), predicted["prediction"])
 
 
@@ -136,7 +136,7 @@ def test_predictions_in_any_form(fitted):
     probabilities = fitted.predict_proba(frame)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     np.testing.assert_array_equal(fitted.classes_[probabilities.argmax(axis=1)], fitted.predict(frame))
-    np.testing.assert_allclose(fitted.predict_proba(frame.iloc[7:8]), probabilities[7:8], atol=1e-6)
+    np.testing.assert_allclose(fitted.predict_proba(frame.iloc[7:8]), probabilities[7:8], rtol=1e-12)
     odd = frame.assign(kind="violet", size=np.nan).iloc[:5]
     assert np.isfinite(fitted.predict_proba(odd)).all()
     with pytest.raises(ValueError, match="feature names should match"):
@@ -218,9 +218,10 @@ def test_a_saved_model_predicts_at_the_prompt(fitted, tmp_path):
     fitted.save_model(tmp_path / "model")
     assert {path.name for path in tmp_path.iterdir()} == {"model"}
     frame = features().astype({"kind": object})
-    np.testing.assert_array_equal(
-        Predictor(tmp_path / "model")(frame).filter(like="probability_"), fitted.predict_proba(features())
-    )
+    saved = Predictor(tmp_path / "model", torch.float64)(frame).filter(like="probability_")
+    np.testing.assert_array_equal(saved, fitted.predict_proba(features()))
+    in_floats = Predictor(tmp_path / "model")(frame).filter(like="probability_")
+    np.testing.assert_allclose(in_floats, saved, atol=1e-6)
     about = json.loads((tmp_path / "model" / "model.json").read_text())
     assert about["signature"]["target"] == {
         "name": "target", "task": "classification", "classes": ["never", "no", "yes"],
