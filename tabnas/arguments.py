@@ -107,6 +107,12 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def in_arguments(text: str) -> str:
+    """A line to the user with the arguments' names in place of config keys."""
+    keys = "|".join(map(re.escape, ARGUMENTS))
+    return re.sub(rf"\b({keys})", lambda key: ARGUMENTS[key.group()], text)
+
+
 @contextlib.contextmanager
 def errors_in_arguments() -> Iterator[None]:
     """A mistake as scikit-learn has it: a ValueError, in which arguments have the estimators' names."""
@@ -116,5 +122,4 @@ def errors_in_arguments() -> Iterator[None]:
         mistake = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(mistake, UserError):
             raise
-        keys = "|".join(map(re.escape, ARGUMENTS))
-        raise ValueError(re.sub(rf"\b({keys})", lambda key: ARGUMENTS[key.group()], str(mistake))) from None
+        raise ValueError(in_arguments(str(mistake))) from None
