@@ -1,5 +1,6 @@
 """An architecture as a picture: its layers from top to bottom, as wide as they are, and the parameters between them."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ def picture(n_inputs: int, widths: Sequence[int], n_outputs: int, total: int) ->
     names = ["input", *(f"layer {i}" for i in range(1, len(widths) + 1)), "output"]
     longest = math.sqrt(max(sizes))
     lengths = [max(3.0, WIDEST * math.sqrt(size) / longest) for size in sizes]
-    counts = [before * after + after for before, after in zip(sizes, sizes[1:], strict=False)]
+    counts = [before * after + after for before, after in itertools.pairwise(sizes)]
     parts = [text(UNITS, 12, "units", "tick", "end"), text(PARAMETERS, 12, "parameters", "tick", "end")]
     y = 20
     for i, (name, size, length) in enumerate(zip(names, sizes, lengths, strict=True)):

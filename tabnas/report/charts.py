@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -36,13 +37,14 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str, 
     frame = Frame.of(around(x_values), around(y_values, 0.1))
     x, y = frame.x, frame.y
     places = [
-        (x(point.x) if point.x <= x_reach else x.stop, y(point.y) if point.y <= y_reach else y.stop) for point in points
+        (x(point.x) if point.x <= x_reach else x.stop - 20, y(point.y) if point.y <= y_reach else y.stop + 8)
+        for point in points
     ]
     parts = [frame.axes(x_label, y_label)]
     if limit is not None:
         parts += [
             line(x(limit), y.start, x(limit), y.stop, "limit"),
-            text(x(limit) - 5, y.stop + 4, "limit", "tick", "end"),
+            text(x(limit) - 5, y.start - 6, "limit", "tick", "end"),
         ]
     for point, (at, _) in zip(points, places, strict=True):
         if point.low < point.high and point.y <= y_reach:
@@ -50,47 +52,81 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str, 
     for point, (at, height) in zip(points, places, strict=True):
         kind = "mark best" if point.is_best else "mark"
         parts.append(mark(at, height, point.shape, kind, point.title))
-    for point, (at, height) in zip(points, _label_places(places), strict=True):
-        beyond = ("→" if point.x > x_reach else "") + ("↑" if point.y > y_reach else "")
-        parts.append(text(at, height, point.label + beyond, "strong" if point.is_best else "", "middle"))
+    labels = [point.label + ("→" if point.x > x_reach else "") + ("↑" if point.y > y_reach else "") for point in points]
+    for point, (at, height), label, place in zip(points, places, labels, _label_places(places, labels), strict=True):
+        parts.append(text(at + place.dx, height + place.dy, label, "strong" if point.is_best else "", place.anchor))
     return drawing(frame.height, title, *parts)
 
 
 def _reach(values: Sequence[float]) -> float:
     """The largest value that an axis shows: outliers, which would push all others together, are drawn at its end."""
     low, middle = min(values), statistics.median(values)
-    cut = middle + 6 * (middle - low)
+    cut = middle + 8 * (middle - low)
     return max(value for value in values if value <= cut) if cut > low else max(values)
 
 
-def _label_places(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Where the labels of points go: beside each, where there is most room."""
-    found: list[tuple[float, float]] = []
-    for i, (x, y) in enumerate(places):
-        taken = [place for j, place in enumerate(places) if j != i] + [(a, b - 4) for a, b in found]
-        sides = [(x + 13, y), (x - 13, y), (x + 11, y - 11), (x - 11, y - 11), (x + 11, y + 11), (x - 11, y + 11)]
-        inside = [side for side in sides if LEFT < side[0] < WIDTH]
-        best = max(inside, key=lambda side: min(22.0, *(math.dist(side, other) for other in taken), 22.0))
-        found.append((best[0], best[1] + 4))
+_Box = tuple[float, float, float, float]
+
+
+class _Place(NamedTuple):
+    """Of a label beside its point."""
+
+    dx: float
+    dy: float
+    anchor: str
+
+
+PLACES = (
+    _Place(9, 4.5, "start"), _Place(-9, 4.5, "end"), _Place(7, -6, "start"), _Place(-7, -6, "end"),
+    _Place(7, 16, "start"), _Place(-7, 16, "end"),
+)  # fmt: skip
+
+
+def _label_places(points: Sequence[tuple[float, float]], labels: Sequence[str]) -> list[_Place]:
+    """For each label the first of PLACES that is free of marks and earlier labels, else where the least is covered."""
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points]
+    found = []
+    for (x, y), label in zip(points, labels, strict=True):
+        boxes = {place: _box(x, y, place, label) for place in PLACES}
+        best = min(PLACES, key=lambda place: _covered(boxes[place], taken))
+        taken.append(boxes[best])
+        found.append(best)
     return found
+
+
+def _box(x: float, y: float, place: _Place, label: str) -> _Box:
+    """Left, top, right and bottom of a label, about."""
+    width = 7.5 * len(label)
+    left = x + place.dx - (width if place.anchor == "end" else 0)
+    return left, y + place.dy - 10, left + width, y + place.dy
+
+
+def _covered(box: _Box, taken: Sequence[_Box]) -> float:
+    """Area that a label shares with what is there; to leave the chart is worse than anything."""
+    left, top, right, bottom = box
+    outside = max(0.0, right - WIDTH) + max(0.0, LEFT - left)
+    shared = (max(0.0, min(right, r) - max(left, x)) * max(0.0, min(bottom, b) - max(top, y)) for x, y, r, b in taken)
+    return 1000 * outside + sum(shared)
 
 
 def curve(
     steps: Sequence[int], values: Sequence[float | None], *, label: str, title: str,
-    y_range: tuple[float, float] | None = None, warmup: int = 0,
+    low: float | None = None, warmup: int = 0,
 ) -> Markup:  # fmt: skip
-    """A value over the steps of the search; steps without one are passed over. warmup: its last step, shaded."""
+    """A value over the steps of the search; steps without one are passed over.
+
+    low: where the vertical axis begins. warmup: its last step, shaded.
+    """
     known = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
-    frame = Frame.of((0, max(steps)), y_range or around(value for _, value in known), 200)
+    bottom, top = around(value for _, value in known)
+    frame = Frame.of((0, max(steps)), (bottom if low is None else low, top), 200)
     points = [(frame.x(step), frame.y(value)) for step, value in known]
     shade = [_warmup(frame.x, warmup, frame.y.stop, frame.y.start)] if warmup else []
     return drawing(frame.height, title, *shade, frame.axes("step", label), polyline(points, "curve"))
 
 
 def _warmup(x: Scale, last: int, top: float, bottom: float) -> Markup:
-    return rectangle(x.start, top, x(last) - x.start, bottom - top, "warmup") + text(
-        x.start + 5, top + 14, "warmup", "tick"
-    )
+    return rectangle(x.start, top, x(last) - x.start, bottom - top, "warmup") + text(x.start, top - 4, "warmup", "tick")
 
 
 def probabilities(

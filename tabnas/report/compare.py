@@ -69,7 +69,7 @@ def shape(found: dict[str, Any]) -> str:
 
 def _charts(result: Result, found: list[dict[str, Any]], best: dict[str, Any]) -> list[dict[str, Any]]:
     loss = words.metric("loss", result["dataset"]["task"])
-    limited = result["limits"][0] if result["limits"] else {"cost": "params", "limit": None}
+    limited: dict[str, Any] = result["limits"][0] if result["limits"] else {"cost": "params", "limit": None}
     cost = words.cost(limited["cost"])
 
     def point(rank: int, a: dict[str, Any], x: float) -> Point:
@@ -81,8 +81,8 @@ def _charts(result: Result, found: list[dict[str, Any]], best: dict[str, Any]) -
     ranked = list(enumerate(found, start=1))
     charts = [
         {
-            "caption": f"Loss from scratch over cost; bars are ± one standard deviation over trainings. "
-            f"Numbers are the table's ranks{'' if limited['limit'] is None else '; dashed: the limit'}; arrows: beyond the axis.",
+            "caption": "Loss from scratch over cost; bars are ± one standard deviation over trainings. Numbers are the "
+            "table's ranks; dashed: the limit; an arrow: beyond the axis.",
             "drawing": scatter(
                 [point(rank, a, a["costs"][limited["cost"]]) for rank, a in ranked],
                 x_label=cost, y_label=loss, title=f"{loss} over {cost}", limit=limited["limit"],

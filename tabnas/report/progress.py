@@ -38,15 +38,15 @@ def _curves(result: Result, history: list[dict[str, Any]]) -> list[dict[str, Any
     warmup = max((s["step"] for s in history if s.get("warmup_probability")), default=0)
     loss = words.metric("loss", result["dataset"]["task"])
     wanted = [
-        ("prob_valid", "P(V)", (0.0, 1.0), "The probability that a draw of the controller is within the limit."),
+        ("prob_valid", "P(V)", 0.0, "The probability that a draw of the controller is within the limit."),
         ("train_loss", f"training {loss}", None, "Mean loss of the weight updates; what is drawn changes as well."),
         ("reward", "reward", None, "Mean reward of the controller's updates, 1 − loss where nothing is added."),
     ]
     charts = []
-    for name, label, y_range, caption in wanted:
+    for name, label, low, caption in wanted:
         values = [snapshot.get(name) for snapshot in history]
         if sum(value is not None for value in values) > 1:
-            made = curve(steps, values, label=label, title=f"{label} over the steps", y_range=y_range, warmup=warmup)
+            made = curve(steps, values, label=label, title=f"{label} over the steps", low=low, warmup=warmup)
             charts.append({"caption": caption, "drawing": made})
     return charts
 

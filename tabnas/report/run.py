@@ -86,7 +86,7 @@ def _metrics(result: Result, best: dict[str, Any]) -> list[dict[str, Any]]:
     tests = best.get("test") or {}
     rows = []
     for name in ("loss", *result["dataset"]["metrics"]):
-        row = {"name": words.metric(name, result["dataset"]["task"])}
+        row: dict[str, str | None] = {"name": words.metric(name, result["dataset"]["task"])}
         for split, over_runs in (("valid", best["stand_alone"]), ("test", tests)):
             row[f"{split}_mean"] = words.spread(over_runs[name]) if name in over_runs else None
             told = (network.get(split) or {}).get(name)
@@ -109,9 +109,11 @@ def _noise(result: Result) -> str:
     close = [words.hyphenated(found["widths"]) for found in others if within_noise(best, found)]
     if not close:
         return f"It is better than the other {len(others)} by more than the noise of training."
+    meaning = f"within the noise of training: as good, as far as {n} trainings tell."
+    if len(close) == len(others):
+        return f"All {words.count(len(others), 'other')} are {meaning}" if len(close) > 1 else f"The other is {meaning}"
     them = words.listed(close) if len(close) <= 4 else f"{len(close)} of them"
-    verb = "is" if len(close) == 1 else "are"
-    return f"Of the other {len(others)}, {them} {verb} within the noise of training: as good, as far as {n} trainings tell."
+    return f"Of the other {len(others)}, {them} {'is' if len(close) == 1 else 'are'} {meaning}"
 
 
 def _data(dataset: dict[str, Any]) -> dict[str, Any]:

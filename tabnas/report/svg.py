@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 WIDTH = 400
-TOP, RIGHT, BOTTOM, LEFT = 30, 14, 40, 52
+TOP, RIGHT, BOTTOM, LEFT = 34, 14, 40, 52
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Frame:
     def axes(self, x_label: str, y_label: str) -> Markup:
         """Grid, ticks and labels; the vertical axis's label is above it, where it need not be turned."""
         x, y = self.x, self.y
-        parts = [text(0, 14, y_label, "label"), text(x.stop, self.height - 4, x_label, "label", "end")]
+        parts = [text(0, 12, y_label, "label"), text(x.stop, self.height - 4, x_label, "label", "end")]
         for value, words in ticks(y.low, y.high):
             parts += [
                 line(x.start, y(value), x.stop, y(value), "grid"),

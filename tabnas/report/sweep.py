@@ -117,11 +117,10 @@ def grid(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Any] 
     chosen = sorted(settings, key=lambda key: -len(values[key]))[:2]
     across = max(chosen, key=lambda key: (len(values[key]), settings.index(key)))
     down = next((key for key in chosen if key != across), None)
+    in_lines = [[row for row in rows if row["config"].get(down) == y] for y in values[down]] if down else [list(rows)]
     cells = [
-        [[row["loss"] for row in rows if row["config"].get(across) == x and (down is None or row["config"].get(down) == y)]
-         for x in values[across]]
-        for y in (values[down] if down else [None])
-    ]  # fmt: skip
+        [[row["loss"] for row in line if row["config"].get(across) == x] for x in values[across]] for line in in_lines
+    ]
     means = [statistics.fmean(losses) for line in cells for losses in line if losses]
     low, high = min(means), max(means)
 
@@ -179,15 +178,17 @@ def _noise(rows: Sequence[dict[str, Any]]) -> str:
     close = [row["job"] for row in others if within_noise(best["found"], row["found"])]
     if not close:
         return f"It is better than all {len(others)} others by more than the noise of training."
-    verb = "is" if len(close) == 1 else "are"
-    return f"Of the other {words.count(len(others), 'job')}, {len(close)} {verb} within the noise of training of it."
+    meaning = "within the noise of training of it."
+    if len(close) == len(others):
+        return f"All {len(others)} others are {meaning}" if len(others) > 1 else f"The other is {meaning}"
+    return f"Of the other {len(others)}, {len(close)} {'is' if len(close) == 1 else 'are'} {meaning}"
 
 
 def _chart(rows: Sequence[dict[str, Any]]) -> Any:
     together: dict[tuple[float, float], list[dict[str, Any]]] = {}
     for row in rows:
         together.setdefault((row["params"], row["loss"]), []).append(row)
-    points = []
+    points: list[Point] = []
     for (params, mean), same in together.items():
         std = same[0]["found"]["stand_alone"]["loss"].get("std") or 0.0
         label = same[0]["job"] if len(same) == 1 else f"{len(same)} runs"
