@@ -12,6 +12,7 @@ PACKAGE = ROOT / "tabnas"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "reward": set(),
+    "statistics": set(),
     "task": set(),
     "numerical": {"errors"},
     "encoder": {"numerical"},
