@@ -68,7 +68,7 @@ def show(result: Result, folder: Path) -> None:
     seconds = result["seconds"]
     console.print(
         f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s, in all {seconds['total']:.0f} s;"
-        f" files in {os.path.relpath(folder)}",
+        f" report and files in {os.path.relpath(folder)}",
         soft_wrap=True,
         highlight=False,
     )

@@ -32,7 +32,7 @@ def tell(result: Result, name: str) -> dict[str, Any]:
         "measured": best.get("measured", {}),
         "metrics": _metrics(result, best),
         "noise": _noise(result),
-        "trust": result.get("trust"),
+        "trust": _trust(result),
         "compared": compared(result),
         "data": _data(dataset),
         "progress": progress(result),
@@ -97,10 +97,29 @@ def _metrics(result: Result, best: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _noise(result: Result) -> str:
-    """Whether another of the architectures may be as good as the best, in a sentence."""
+    """Who chose the best of the architectures, if not the search, and whether another may be as good; in sentences."""
     best = result["architectures"][result["best"]]
     ordered = sorted(result["architectures"], key=lambda a: a["stand_alone"]["loss"]["mean"])
     others = [found for found in ordered if found is not best]
+    return " ".join([*_not_of_the_search(best, ordered), _closeness(best, others)])
+
+
+def _not_of_the_search(best: dict[str, Any], ordered: list[dict[str, Any]]) -> list[str]:
+    if "search" in best["chosen_by"]:
+        return []
+    searched = next((found for found in ordered if "search" in found["chosen_by"]), None)
+    rest = (
+        ""
+        if searched is None
+        else (
+            f"; the best that it selected is {words.hyphenated(searched['widths'])}, "
+            f"with {words.spread(searched['stand_alone']['loss'])}"
+        )
+    )
+    return [f"The search did not select it (chosen by: {best['chosen_by']}){rest}."]
+
+
+def _closeness(best: dict[str, Any], others: list[dict[str, Any]]) -> str:
     if not others:
         return "No other network was trained, so there is nothing to compare it with."
     n = n_trainings(best)
@@ -130,9 +149,35 @@ def _data(dataset: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _trust(result: Result) -> dict[str, Any] | None:
+    """What the run says of its search's ranking, with correlations as (name, value and interval)."""
+    trust = result.get("trust")
+    if trust is None:
+        return None
+    known = [(name, trust.get(key)) for key, name in (("kendall", "Kendall's τ"), ("pearson", "Pearson's r"))]
+    correlations = [
+        f"{name} {told['value']:.2f}" + (" [{:.2f}, {:.2f}]".format(*told["interval"]) if told.get("interval") else "")
+        for name, told in known
+        if told and told.get("value") is not None
+    ]
+    return {
+        "verdict": trust["verdict"],
+        "words": trust["words"],
+        "remedy": trust.get("remedy"),
+        "n": trust["n"],
+        "n_seeds": trust.get("n_seeds"),
+        "correlations": correlations,
+    }
+
+
 def _reproduce(result: Result) -> dict[str, Any] | None:
     given = result.get("reproduce")
     if given is None:
         return None
+    about = {
+        **given.get("versions", {}),
+        "device": given.get("device"),
+        "finished": (given.get("finished") or "").replace("T", " "),
+    }
     command = given.get("command") or shlex.join(["python", "train.py", *given.get("overrides", [])])
-    return {**given, "command": command, "versions": given.get("versions") or {}}
+    return {"command": command, "about": {name: told for name, told in about.items() if told}}

@@ -130,7 +130,7 @@ def grid(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Any] 
         mean = statistics.fmean(losses)
         std = words.number(statistics.stdev(losses), mean) if len(losses) > 1 else None
         share = 5 + 45 * ((high - mean) / (high - low) if high > low else 0.5)
-        return {"mean": words.number(mean), "std": std, "n": len(losses), "share": share, "is_best": mean == low}
+        return {"mean": words.number(mean), "std": std, "n": len(losses), "share": share, "is_best": mean == low < high}
 
     return {
         "across": _short(across, keys),
