@@ -1,5 +1,6 @@
 """From a folder to its report.html."""
 
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
@@ -34,6 +35,7 @@ def write(folder: Path) -> Path:
     return path
 
 
+@cache
 def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("tabnas.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,

@@ -1,12 +1,12 @@
 """What the page of one run tells, section by section. Sections that a result has nothing for are None."""
 
-import json
 import shlex
 from typing import Any
 
 from tabnas.report import architecture, words
 from tabnas.report.compare import compared, within_noise
 from tabnas.report.progress import progress
+from tabnas.report.settings import flat
 from tabnas.report.source import Result
 
 MOST_COLUMNS = 300
@@ -39,7 +39,7 @@ def tell(result: Result, name: str) -> dict[str, Any]:
         "seconds": result.get("seconds", {}),
         "reproduce": _reproduce(result),
         "seed": result["config"].get("seed"),
-        "config": json.dumps(result["config"], indent=2, ensure_ascii=False),
+        "config": "\n".join(f"{key}={words.plain(value)}" for key, value in flat(result["config"]).items()),
     }
 
 

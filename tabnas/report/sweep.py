@@ -1,6 +1,5 @@
 """What the page of several runs tells: which settings they differ in, and what became of each."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +8,9 @@ from tabnas.report import architecture, words
 from tabnas.report.charts import Point, scatter
 from tabnas.report.compare import shape, within_noise
 from tabnas.report.run import limits
+from tabnas.report.settings import SEED, flat, short, varied
 from tabnas.report.source import Job, Result
 
-SEED = "seed"
-NO_SETTINGS = ("resume", "dataset.losses")
 MOST_LABELS = 30
 LONGEST_LABEL = 7
 """Of points in the chart."""
@@ -34,7 +32,7 @@ def tell(jobs: Sequence[Job], name: str) -> dict[str, Any]:
         "titles": sorted({f"{result['dataset']['name']}, {limits(result)}" for _, result in finished}),
         "n_jobs": len(jobs),
         "keys": keys,
-        "short": [_short(key, keys) for key in keys],
+        "short": [short(key, keys) for key in keys],
         "rows": rows,
         "unfinished": unfinished,
         "is_comparable": is_comparable,
@@ -73,41 +71,6 @@ def _row(job: Job, result: Result) -> dict[str, Any]:
     }
 
 
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """A config by dotted keys, lists of groups by their numbers; a list of values is one value, as JSON."""
-    if isinstance(config, dict):
-        parts = config.items()
-    elif isinstance(config, list) and config and all(isinstance(part, dict) for part in config):
-        parts = dict(enumerate(config)).items()
-    else:
-        return {prefix: json.dumps(config) if isinstance(config, list) else config}
-    found: dict[str, Any] = {}
-    for key, value in parts:
-        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
-def varied(results: Sequence[Result]) -> list[str]:
-    """The settings in which runs differ, the seed last.
-
-    Of a group of which several options were chosen, such as search=…, `name` stands for all that follows from it.
-    """
-    configs = [flat(result["config"]) for result in results]
-    keys = list(dict.fromkeys(key for config in configs for key in config))
-    differ = [key for key in keys if len({repr(config.get(key)) for config in configs}) > 1]
-    found = []
-    for key in differ:
-        name = f"{key.partition('.')[0]}.name"
-        if key.rpartition(".")[2].startswith("_") or key.startswith(NO_SETTINGS):
-            continue
-        if key != name and name in differ:
-            pairs = {(config.get(name), repr(config.get(key))) for config in configs}
-            if len(pairs) == len({option for option, _ in pairs}):
-                continue
-        found.append(key)
-    return sorted(found, key=lambda key: key == SEED)
-
-
 def grid(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Any] | None:
     """Mean loss by the two settings (or one) with the most values; None where only seeds differ."""
     settings = [key for key in keys if key != SEED]
@@ -133,8 +96,8 @@ def grid(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Any] 
         return {"mean": words.number(mean), "std": std, "n": len(losses), "share": share, "is_best": mean == low < high}
 
     return {
-        "across": _short(across, keys),
-        "down": down and _short(down, keys),
+        "across": short(across, keys),
+        "down": down and short(down, keys),
         "low": words.number(low),
         "high": words.number(high),
         "columns": [words.setting(across, value) for value in values[across]],
@@ -142,17 +105,8 @@ def grid(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Any] 
             (words.setting(down, value) if down else "", [cell(losses) for losses in line])
             for value, line in zip(values[down] if down else [None], cells, strict=True)
         ],
-        "averaged": [_short(key, keys) for key in keys if key not in chosen],
+        "averaged": [short(key, keys) for key in keys if key not in chosen],
     }
-
-
-def _short(key: str, keys: Sequence[str]) -> str:
-    """The last part of a key, or of a group's name the group; the whole key where that is not one key's alone."""
-
-    def last(key: str) -> str:
-        return key.removesuffix(".name").rpartition(".")[2]
-
-    return last(key) if [last(other) for other in keys].count(last(key)) == 1 else key
 
 
 def _ordered(values: set[Any]) -> list[Any]:

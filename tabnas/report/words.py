@@ -1,5 +1,6 @@
 """Names, numbers and amounts as the page tells them."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -78,11 +79,14 @@ def listed(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
+def plain(value: Any) -> str:
+    """A value of the config as the command line has it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
 def setting(key: str, value: Any) -> str:
-    """A value of the config, short enough for a table."""
+    """The same, short enough for a table, and in words where there are any."""
     if key.rpartition(".")[2] == "num_samples" and value is None:
         return "exact"
-    if isinstance(value, bool) or value is None:
-        return str(value).lower() if value is not None else "none"
-    text = str(value)
+    text = plain(value)
     return text if len(text) <= 40 else text[:39] + "…"

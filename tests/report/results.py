@@ -24,6 +24,16 @@ def architecture(widths, params, losses, one_shot, chosen_by):
     }
 
 
+def config(**changes):
+    made = {"search.name": "tabnas", "search.eta": 0.02, "search.num_samples": None, "seed": 7, **changes}
+    return {
+        "search": {key.removeprefix("search."): value for key, value in made.items() if key.startswith("search.")},
+        "limits": [{"cost": "params", "limit": 100}],
+        "dataset": {"name": "things", "_target_": "x"},
+        "seed": made["seed"],
+    }
+
+
 def result(**changes):
     """A search among 9 networks of 5 inputs and 3 classes; `changes` replace whole sections."""
     history = [
@@ -37,8 +47,7 @@ def result(**changes):
     made = {
         "version": 1,
         "seconds": {"search": 3.2, "retrain": 200.0, "total": 8000.0},
-        "config": {"search": {"name": "tabnas", "eta": 0.02, "num_samples": None}, "limits": [{"cost": "params", "limit": 100}],
-                   "seed": 7, "dataset": {"name": "things", "_target_": "x"}},
+        "config": config(),
         "dataset": {
             "name": "things", "task": "classification", "metrics": ["balanced_error"], "n_train": 80, "n_val": 20,
             "n_inputs": 5, "n_outputs": 3,
@@ -50,8 +59,8 @@ def result(**changes):
         "space": {"choices": [[2, 4, 8], [2, 4, 8]], "size": 9},
         "limits": [{"cost": "params", "limit": 100}],
         "search": {
-            "method": "tabnas", "epochs": 30, "weight_updates": 100, "rl_updates": 40, "seconds": 3.2, "prob_valid": 0.5,
-            "selection": "largest feasible of 500 draws", "history": history, "forward_passes": 4321,
+            "method": "tabnas", "epochs": 30, "weight_updates": 100, "rl_updates": 40, "seconds": 3.2,
+            "prob_valid": 0.5, "selection": "largest feasible of 500 draws", "history": history, "forward_passes": 4321,
         },
         "architectures": [
             architecture((2, 8), 63, (0.50, 0.52, 0.51), 0.6, "search"),
@@ -64,8 +73,9 @@ def result(**changes):
 
 
 TRUST = {
-    "n": 6, "n_seeds": 3, "kendall": {"value": 0.733, "interval": [0.2, 0.95]}, "pearson": {"value": 0.9, "interval": None},
-    "verdict": "not trusted", "words": "The ranking says little.", "remedy": "train longer",
+    "n": 6, "n_seeds": 3, "kendall": {"value": 0.733, "interval": [0.2, 0.95]},
+    "pearson": {"value": 0.9, "interval": None}, "verdict": "not trusted", "words": "The ranking says little.",
+    "remedy": "train longer",
 }  # fmt: skip
 NETWORK = {
     "seed": 8,
