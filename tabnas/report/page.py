@@ -1,5 +1,6 @@
 """From a folder to its report.html."""
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def write(folder: Path) -> Path:
         remedy = "run it again with this version of tabnas"
         raise UserError(str(folder), "must have results as a run writes them", told, remedy) from error
     path = folder / PAGE
-    partial = path.with_name(PAGE + ".partial")
+    partial = path.with_name(f"{PAGE}.{os.getpid()}.partial")  # jobs at the same time write the same sweep's
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
