@@ -8,22 +8,25 @@ import torch
 from tabnas.build import Setup, torch_device
 from tabnas.latency import Latency, measure_network
 from tabnas.search.plain import random_feasible, uniform_width
+from tabnas.search.without_controller import RandomSearch
 from tabnas.space import Widths
 
 log = logging.getLogger(__name__)
 
 
 def candidates(setup: Setup) -> list[dict[str, Any]]:
-    """What the search selected and two plain choices at the same limit, each once, with their one-shot metrics."""
+    """What the search selected and two plain choices at the same limit, each once, with their one-shot metrics.
+
+    Those are None where there is no SuperNet.
+    """
     search = setup.search
     chosen: dict[Widths, dict[str, Any]] = {}
     for selected in search.selection.selected:
         chosen[selected.widths] = {"chosen_by": "search", "probability": selected.probability}
-    draws = torch.Generator().manual_seed(setup.seed)
-    plain = {
-        "uniform width": uniform_width(setup.space, setup.limits),
-        "random feasible": random_feasible(setup.space, setup.limits, search.method.program, draws),
-    }
+    plain = {"uniform width": uniform_width(setup.space, setup.limits)}
+    if not isinstance(search.method, RandomSearch):
+        draws = torch.Generator().manual_seed(setup.seed)
+        plain["random feasible"] = random_feasible(setup.space, setup.limits, search.method.program, draws)
     for name, widths in plain.items():
         if widths is None:
             log.warning("%s: no such architecture was found within the limit", name)
@@ -37,7 +40,7 @@ def candidates(setup: Setup) -> list[dict[str, Any]]:
             "costs": setup.costs(widths),
             **_measured(setup, widths),
             **about,
-            "one_shot": search.one_shot(widths, setup.data.valid),
+            "one_shot": search.one_shot(widths, setup.data.valid) if search.method.trains_supernet else None,
         }
         for widths, about in chosen.items()
     ]
