@@ -256,6 +256,8 @@ class TabNAS(LightningModule):
         step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
         rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
         self.counts["forward_passes"] += len(children) * -(-rows.n_rows // self.batch_size)
+        if not children:
+            return []
         order = sorted(range(len(children)), key=lambda i: children[i])
         ordered = [children[i] for i in order]
         losses, total = [0.0] * len(children), 0.0

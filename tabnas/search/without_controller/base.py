@@ -65,8 +65,7 @@ class WithoutController(Method):
         def losses(indices: Tensor) -> Tensor:
             asked = [tuple(y) for y in indices.tolist()]
             new = [y for y in dict.fromkeys(asked) if y not in found]
-            if new:
-                found.update(zip(new, one_shot_losses([self.space.widths(y) for y in new]), strict=True))
+            found.update(zip(new, one_shot_losses([self.space.widths(y) for y in new]), strict=True))
             return torch.tensor([found[y] for y in asked], dtype=torch.float64)
 
         self.explore(losses)
