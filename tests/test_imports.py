@@ -12,7 +12,8 @@ PACKAGE = ROOT / "tabnas"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "reward": set(),
-    "task": set(),
+    "metrics": set(),
+    "task": {"metrics"},
     "numerical": {"errors"},
     "encoder": {"numerical"},
     "network": set(),

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -22,7 +22,7 @@ from tabnas.search.selection import FinalSelection
 from tabnas.search.warmup import LayerWarmup
 from tabnas.space import Widths
 from tabnas.supernet import SuperNet, feedforward
-from tabnas.task import Task, evaluate
+from tabnas.task import Task, evaluate, loss_of
 
 HISTORY_POINTS = 100  # snapshots of the search kept for charts and the result
 
@@ -237,15 +237,17 @@ class TabNAS(LightningModule):
 
     def one_shot(self, widths: Widths, rows: Rows) -> dict[str, float]:
         """`loss` and the task's metrics of a child on `rows`, with the SuperNet's weights."""
-        return evaluate(
-            self.task, lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths), *rows
-        )
+        return evaluate(self.task, self._child(widths), *rows)
 
     def one_shot_loss(self, widths: Widths) -> float:
         """Loss of a child on the validation split, at most `selection.max_rows` of it, with the SuperNet's weights."""
         step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
         rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
-        return self.one_shot(widths, rows.map(lambda column: column.to(self.controller.logits.device)))["loss"]
+        device = self.controller.logits.device
+        return loss_of(self.task, self._child(widths), *rows.map(lambda column: column.to(device)))
+
+    def _child(self, widths: Widths) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = (*self.encoder.parameters(), *self.supernet.parameters())
