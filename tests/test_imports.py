@@ -13,6 +13,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "reward": set(),
     "metrics": set(),
+    "statistics": set(),
     "task": {"metrics"},
     "numerical": {"errors"},
     "encoder": {"numerical"},
@@ -39,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
         "task", "data",
     },
+    "trust": {"statistics"},
     "toy": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "supernet", "optim", "search",
         "progress", "trainer",
