@@ -69,7 +69,7 @@ def save(
     metrics: Mapping[str, Any],
     test_metrics: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the model folder whole or not at all, in place of one that is there.
+    """Write the model folder; see `write`.
 
     numerical_embedding: what tabnas.numerical.fitted made.
     costs: by name, of the network, as limits count them.
@@ -79,13 +79,6 @@ def save(
     metrics: on the validation rows, by name: `value` of these weights, what else there is to tell.
     test_metrics: the same on the test rows; None where there are none.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    save_file(tensors, partial / WEIGHTS)
-    for files in encoding_files:
-        shutil.copytree(files, partial / ENCODING / files.name)
     about = {
         "format": FORMAT,
         "dataset": dataset,
@@ -104,9 +97,26 @@ def save(
         "signature": _signature(encoding, task),
         "decimal": decimal,
         "versions": versions(),
-        "weights_sha256": _sha256(partial / WEIGHTS),
         "encoding": encoding,
     }
+    write(folder, state_dict, about, encoding_files)
+
+
+def write(
+    folder: Path, state_dict: Mapping[str, Tensor], about: Mapping[str, Any], encoding_files: Sequence[Path] = ()
+) -> None:
+    """Write the model folder whole or not at all, in place of one that is there.
+
+    about: what model.json says, but for the weights' SHA-256.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    save_file(tensors, partial / WEIGHTS)
+    for files in encoding_files:
+        shutil.copytree(files, partial / ENCODING / files.name)
+    about = {**about, "weights_sha256": _sha256(partial / WEIGHTS)}
     text = json.dumps(about, indent=1, allow_nan=False)
     write_whole(partial / ABOUT, lambda file: file.write(text.encode()))
     write_whole(partial / CARD, lambda file: file.write(card.text(json.loads(text)).encode()))

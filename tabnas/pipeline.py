@@ -30,7 +30,7 @@ from tabnas.trust import assess
 log = logging.getLogger(__name__)
 
 
-def searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict[str, Any]:
+def searched(setup: Setup, logger: TensorBoardLogger | None, display: Display) -> dict[str, Any]:
     """What the search found, from search.json where a run that is resumed has left it."""
     path, checkpoint = setup.folder / "search.json", setup.folder / "checkpoints" / "last.ckpt"
     if path.exists():
@@ -43,7 +43,7 @@ def searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict[
             log.info("search: goes on from %s", checkpoint)
         callbacks = [
             PeriodicCheckpoint(checkpoint, setup.checkpoint_every_seconds),
-            Dashboard(logger),
+            *([] if logger is None else [Dashboard(logger)]),
             SearchProgress(display),
         ]
         trainer = make_trainer(setup.accelerator, setup.max_epochs, callbacks, logger)

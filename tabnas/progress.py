@@ -15,9 +15,12 @@ log = logging.getLogger(__name__)
 
 
 class Display(Progress):
-    """Phases with bar, share, time left and a status; draws on stderr if that is a terminal, else not at all."""
+    """Phases with bar, share, time left and a status; draws on stderr if that is a terminal, else not at all.
 
-    def __init__(self) -> None:
+    quiet: not at all.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
         console = Console(stderr=True)
         columns = (
             TextColumn("{task.description:<9}"),
@@ -28,8 +31,9 @@ class Display(Progress):
             TextColumn("{task.fields[status]}"),
         )
         super().__init__(
-            *columns, console=console, disable=not console.is_terminal, refresh_per_second=4, speed_estimate_period=60
-        )
+            *columns, console=console, disable=quiet or not console.is_terminal, refresh_per_second=4,
+            speed_estimate_period=60,
+        )  # fmt: skip
 
     def phase(self, name: str) -> Callable[[int, int], None]:
         """Called with what is done and the total, shows a phase, from the first call on."""

@@ -67,9 +67,24 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             log.info("latency: a layer's interquartile range was %.1f %% of its median, in the median", spread)
     if isinstance(setup, ToySetup):
         return _run_toy(setup, started)
-    _tell_of_data(setup)
-    with Display() as display:
-        logger = tensorboard_logger(setup)
+    given = overrides(folder)
+    finished = completed(setup, started, shlex.join(["python", "train.py", *given]), given)
+    _report(folder)
+    result.show(finished, folder)
+    return finished
+
+
+def completed(
+    setup: Setup, started: float, command: str, given: list[str], *, quiet: bool = False, tensorboard: bool = True
+) -> Result:
+    """All phases of a run, from the data report to result.json in setup.folder.
+
+    started: by time.perf_counter. command, given: what a person ran, and the settings among it.
+    quiet: nothing is shown. tensorboard: whether events are kept.
+    """
+    _tell_of_data(setup, quiet)
+    with Display(quiet) as display:
+        logger = tensorboard_logger(setup) if tensorboard else None
         found = searched(setup, logger, display)
         architectures, retrain_seconds = retrained(setup, found["candidates"], display)
     network = save_network(setup, architectures[best_of(architectures)])
@@ -79,18 +94,16 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         "retrain": retrain_seconds,
         "total": time.perf_counter() - started,
     }
-    given = overrides(folder)
     finished["reproduce"] = {
-        "command": shlex.join(["python", "train.py", *given]),
+        "command": command,
         "overrides": given,
         "versions": model.versions(),
         "device": torch_device(setup.accelerator),
     }
-    log_final(setup, logger, finished)
-    result.write(folder, finished)
-    shutil.rmtree(folder / "retrain")
-    _report(folder)
-    result.show(finished, folder)
+    if logger is not None:
+        log_final(setup, logger, finished)
+    result.write(setup.folder, finished)
+    shutil.rmtree(setup.folder / "retrain")
     return finished
 
 
@@ -105,13 +118,13 @@ def _report(folder: Path) -> None:
             log.warning("report: not made (%s: %s); %s tries again", type(error).__name__, error, again)
 
 
-def _tell_of_data(setup: Setup) -> None:
-    """The data report, to the log and to a terminal."""
+def _tell_of_data(setup: Setup, quiet: bool) -> None:
+    """The data report, to the log and, unless quiet, to a terminal."""
     name = setup.config["dataset"]["name"]
     for line in data_report.lines(setup.table, name):
         log.info("data: %s", line)
     console = Console(stderr=True)
-    if console.is_terminal:
+    if console.is_terminal and not quiet:
         data_report.show(setup.table, name, console)
 
 

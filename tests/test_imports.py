@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainer": set(),
     "space": {"errors"},
     "cli": {"errors"},
+    "arguments": {"errors"},
     "run_folder": {"cli", "errors"},
     "cost": {"space"},
     "controller": {"space"},
@@ -54,7 +55,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}
-ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "pipeline", "candidates", "hyperparameters", "build", "bench", "__init__"}
+ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {
+    "run", "pipeline", "candidates", "hyperparameters", "estimators", "build", "bench", "__init__",
+}  # fmt: skip
 
 
 def parts():
