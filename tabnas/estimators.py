@@ -324,7 +324,7 @@ class TabNASRegressor(RegressorMixin, _TabNAS):
 def _as_frame(architectures: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for found in architectures:
-        metrics = {name: told["mean"] for name, told in found["stand_alone"].items() if name != "seconds"}
+        metrics = {name: told["mean"] for name, told in found["stand_alone"].items() if isinstance(told, dict)}
         one_shot = (found["one_shot"] or {}).get("loss")
         about = {"architecture": hyphenated(found["widths"]), "chosen_by": found["chosen_by"], **found["costs"]}
         rows.append({**about, "one_shot_loss": one_shot, **metrics, "loss_std": found["stand_alone"]["loss"]["std"]})
