@@ -28,6 +28,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "mnasnet": {"_target_": "tabnas.method.RewardShaping", "reward": "mnasnet", "beta": -0.07},
     "mnasnet_clipped": {"_target_": "tabnas.method.RewardShaping", "reward": "mnasnet_clipped", "beta": -0.07},
     "resource_oblivious": {"_target_": "tabnas.method.RewardShaping", "reward": "quality"},
+    "one_shot_uniform": {"_target_": "tabnas.search.without_controller.OneShotUniform"},
+    "bayesian": {"_target_": "tabnas.search.without_controller.Bayesian"},
+    "evolution": {"_target_": "tabnas.search.without_controller.Evolution"},
+    "random": {"_target_": "tabnas.search.without_controller.RandomSearch"},
+    "exhaustive": {"_target_": "tabnas.search.without_controller.Exhaustive"},
 }
 """As in conf/search; what is not said here is the class's default."""
 OPTIMIZERS: dict[str, dict[str, Any]] = {
