@@ -1,4 +1,4 @@
-"""What a person sees while a run works: one line per phase, on a terminal only. May import space."""
+"""What a person sees while a run works: one line per phase, on a terminal only. May import space and ranks."""
 
 import logging
 import time
@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from tabnas.ranks import rank
 from tabnas.space import hyphenated
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ class Display(Progress):
 
     def __init__(self) -> None:
         console = Console(stderr=True)
+        hidden = rank() > 0 or not console.is_terminal
         columns = (
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=20),
@@ -27,9 +29,7 @@ class Display(Progress):
             TextColumn("left"),
             TextColumn("{task.fields[status]}"),
         )
-        super().__init__(
-            *columns, console=console, disable=not console.is_terminal, refresh_per_second=4, speed_estimate_period=60
-        )
+        super().__init__(*columns, console=console, disable=hidden, refresh_per_second=4, speed_estimate_period=60)
 
     def phase(self, name: str) -> Callable[[int, int], None]:
         """Called with what is done and the total, shows a phase, from the first call on."""

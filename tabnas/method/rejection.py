@@ -5,7 +5,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tabnas.controller import sample
 from tabnas.errors import require_integer, require_one_of
 from tabnas.feasibility import MonteCarlo, Stepwise
 from tabnas.method.base import Method, Step, policy_gradient
@@ -36,9 +35,6 @@ class Rejection(Method):
         super().__init__(**common)
         self.prob_valid = prob_valid
         self.estimator: Stepwise = self.monte_carlo(num_samples, proposal) if num_samples else self.feasible
-
-    def draw(self, logits: Tensor) -> Tensor:
-        return sample(logits, self.num_children, self.generator)
 
     def evaluated(self, children: Tensor) -> Tensor:
         """The feasible ones. Departure: an infeasible y is not evaluated, as its objective is 0 whatever its loss."""
