@@ -12,6 +12,7 @@ PACKAGE = ROOT / "tabnas"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "reward": set(),
+    "statistics": set(),
     "task": set(),
     "numerical": {"errors"},
     "encoder": {"numerical"},
@@ -38,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
         "task", "data",
     },
+    "trust": {"statistics"},
     "toy": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "supernet", "optim", "search",
         "progress", "trainer",
