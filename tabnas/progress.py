@@ -86,7 +86,7 @@ class SearchProgress(Callback):
         epoch, rest = divmod(search.step * cast(Any, trainer.train_dataloader).n_epochs, search.total_steps)
         if rest == 0:
             now, (before, first) = time.perf_counter(), self.logged
-            speed = (search.step - first) * search.batch_size / (now - before)
+            speed = (search.step - first) * search.batch_size * search.n_replicas / (now - before)
             log.info("%s: epoch %d over, %s, %s rows/s", phase, epoch, ", ".join(shown[1:]), f"{speed:,.0f}")
             self.logged = (now, search.step)
 

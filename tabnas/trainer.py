@@ -1,9 +1,10 @@
 """The Lightning Trainer that search and stand-alone training share, and files written whole or not at all.
 
-May import ranks.
+May import errors and ranks.
 """
 
 import datetime
+import functools
 import logging
 import os
 import time
@@ -17,8 +18,10 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
+from torch.distributed.rendezvous import rendezvous
 
-from tabnas.ranks import local_rank, rank
+from tabnas.errors import ProcessLost
+from tabnas.ranks import local_rank
 
 # Lightning tells at every fit what devices there are and what else one could install.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -77,10 +80,6 @@ class Processes(DDPStrategy):
 
     def configure_ddp(self) -> None:
         pass
-
-
-class ProcessLost(Exception):
-    """One of the processes of a run has ended before its time."""
 
 
 def make_trainer(
@@ -142,9 +141,31 @@ def fit(trainer: Trainer, module: LightningModule, loader: Any, checkpoint: Path
             getattr(trainer.strategy.launcher, "procs", []).clear()
 
 
+def let_others_begin() -> None:
+    """Of processes that torchrun started, the first has prepared the run folder."""
+    _store().set("tabnas", "begin")
+
+
+def wait_for_first() -> None:
+    """Until it has let the others begin; should it fail, torchrun ends them."""
+    _store().wait(["tabnas"], datetime.timedelta(days=1))
+
+
+@functools.cache
+def _store() -> Any:
+    """By which processes find each other."""
+    return next(rendezvous("env://"))[0]
+
+
+def processes() -> int:
+    """How many of them a run has that have searched together and may wait for each other."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if distributed else 1
+
+
 def wait_for_all() -> None:
-    """Until every process of a run has come here; ProcessLost if one cannot. At once in a run of one process."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    """Until every process of a run has come here; ProcessLost if one cannot."""
+    if processes() > 1:
         try:
             torch.distributed.barrier()
         except RuntimeError as error:

@@ -153,9 +153,9 @@ class TabNAS(LightningModule):
                 if rl is not None:
                     steps.append(rl)
             self.step += 1
-        losses = self._summed(losses)
-        _refuse_divergence(zip(updated, losses, strict=True))
-        metrics = self._metrics(losses, steps)
+        means = self._summed(losses)
+        _refuse_divergence(zip(updated, means, strict=True))
+        metrics = self._metrics(means, steps)
         self.seconds += time.perf_counter() - started
         self._snapshot(metrics, self.n_steps(block))
         return metrics
@@ -195,11 +195,11 @@ class TabNAS(LightningModule):
         settings = self.optimizer_settings
         optimizer.param_groups[0]["lr"] = settings.lr * schedule_factor(settings.schedule, progress)
         n_shared = 2 * len(self.supernet.layers)  # a weight and a bias each, after the encoder's parameters
-        hull = None if None in chosen else tuple(map(max, *chosen)) if len(chosen) > 1 else chosen[0]
+        hull = None if None in chosen else tuple(map(max, zip(*cast(list[Widths], chosen), strict=True)))
         lookup = self.encoder.lookup(
             self._of_all_devices(rows.categorical) if self.encoder.sparse else rows.categorical
         )
-        regions = [None] * n_shared if hull is None else self.supernet.regions(cast(Widths, hull))
+        regions = [None] * n_shared if hull is None else self.supernet.regions(hull)
         child = optimizer.gather([*self.encoder.regions(lookup), *regions])
         losses: list[Tensor] = []
         for own, minibatch in zip(self.own, self._minibatches(rows), strict=True):

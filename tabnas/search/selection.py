@@ -74,7 +74,8 @@ class FinalSelection(Callback):
         self.selected = [Selected(tuple(s["widths"]), s["probability"], s["how"]) for s in state_dict["selected"]]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.selected = self.select(pl_module)  # type: ignore[arg-type]
+        if trainer.is_global_zero:
+            self.selected = self.select(pl_module)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def select(self, search: "TabNAS") -> list[Selected]:
