@@ -145,14 +145,19 @@ class Method:
         """What the logits (..., L, C) learn from the quality Q (..., K) of the children, and the baseline with them.
 
         evaluated: as by the method of that name; the quality of others is not looked at. Of several replicas' children
-            give those alone that were evaluated: the step is then their mean, as in appendix B.2.2, which sets the
-            rewards of infeasible ones to 0 and multiplies the mean over all by replicas / feasible replicas.
+            the step is the mean over those that were evaluated.
         """
         raise NotImplementedError
 
-    def _advantage(self, reward: Tensor, applies: Tensor) -> Tensor:
-        """Reward (..., K) less the moving average, which then takes up the mean reward where `applies` (...)."""
-        if reward.dim() == 1:  # a single run: faster in floats
+    def _advantage(self, reward: Tensor, applies: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Reward (..., K) less the moving average, which then takes up the mean reward where `applies` (...).
+
+        weight: (..., K) of each child in that mean and in the advantage, 1 on average; None for 1.
+        """
+        if weight is not None:
+            advantage = (reward - torch.as_tensor(self.baseline.value)[..., None]) * weight
+            self.baseline.update((reward * weight).mean(dim=-1), applies)
+        elif reward.dim() == 1:  # a single run: faster in floats
             advantage = reward - float(self.baseline.value)
             self.baseline.update(float(reward.mean()), float(applies))
         else:

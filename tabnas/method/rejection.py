@@ -44,7 +44,11 @@ class Rejection(Method):
         return self.limits.allow_many(flat).view(children.shape[:-1])
 
     def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
-        """Departure: skipped where all N samples are infeasible, as J would be infinite (appendix E.3)."""
+        """Departure: skipped where all N samples are infeasible, as J would be infinite (appendix E.3).
+
+        Of several replicas' children, infeasible ones have weight 0 and the others children / feasible children, so
+        that the mean is over the feasible ones (appendix B.2.2).
+        """
         quality = quality.where(evaluated, 0.0)
         applies = evaluated.any(dim=-1)
         log_prob_valid, marginals = None, None
@@ -53,5 +57,8 @@ class Rejection(Method):
             if isinstance(self.estimator, MonteCarlo):
                 applies = applies & (log_prob_valid > -torch.inf)
         centre = marginals if marginals is not None and self.prob_valid == "differentiated" else logits.softmax(dim=-1)
-        advantage = self._advantage(quality, applies)
+        weight = None
+        if children.shape[-2] > 1:
+            weight = evaluated / evaluated.to(quality).mean(dim=-1, keepdim=True).clamp(min=1e-30)
+        advantage = self._advantage(quality, applies, weight)
         return Step(policy_gradient(children, advantage, centre), applies, quality, advantage, log_prob_valid)
