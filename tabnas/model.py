@@ -67,6 +67,7 @@ def save(
     encoding_files: Sequence[Path] = (),
     decimal: str,
     metrics: Mapping[str, Any],
+    test_metrics: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the model folder whole or not at all, in place of one that is there.
 
@@ -76,6 +77,7 @@ def save(
     encoding_files: folders that the encoding needs beside; they are copied.
     decimal: the mark in the numbers of the CSV files that the encoding is for.
     metrics: on the validation rows, by name: `value` of these weights, what else there is to tell.
+    test_metrics: the same on the test rows; None where there are none.
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -98,6 +100,7 @@ def save(
             "numerical_embedding": numerical_embedding,
         },
         "metrics": dict(metrics),
+        "test_metrics": None if test_metrics is None else dict(test_metrics),
         "signature": _signature(encoding, task),
         "decimal": decimal,
         "versions": versions(),

@@ -16,12 +16,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from tabnas import model
 from tabnas.build import Setup
 from tabnas.candidates import candidates
+from tabnas.data.table import Rows
 from tabnas.progress import Display, RetrainProgress, SearchProgress
 from tabnas.result import VERSION, Result
-from tabnas.retrain import summary
+from tabnas.retrain import summary, tested
 from tabnas.search.dashboard import Dashboard
 from tabnas.space import hyphenated
-from tabnas.task import outputs_of, with_intervals
+from tabnas.stand_alone import StandAlone
+from tabnas.task import Task, outputs_of, with_intervals
 from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
 from tabnas.trust import assess
 
@@ -78,7 +80,7 @@ def _leading(setup: Setup) -> dict[str, Any]:
 
 
 def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> tuple[list[dict[str, Any]], float]:
-    """The candidates with their stand-alone metrics, and the seconds their training took."""
+    """The candidates with their metrics after training from scratch, and the seconds this took."""
     retraining = setup.retraining
     seeds = range(setup.seed, setup.seed + setup.retrain_seeds)
     steps = setup.retrain_epochs * setup.data.steps_per_epoch
@@ -86,7 +88,7 @@ def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> t
     architectures, seconds = [], 0.0
     for candidate in chosen:
         widths = tuple(candidate["widths"])
-        outcomes: list[dict[str, float]] = []
+        outcomes: list[dict[str, Any]] = []
         for group in retraining.groups(widths, seeds):
             progress.start(hyphenated(widths), group)
             found = retraining.outcomes(widths, group, [progress])
@@ -95,7 +97,7 @@ def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> t
                 log.info("%s seed %d: %s", hyphenated(widths), seed, outcome)
         stand_alone = summary(outcomes)
         seconds += stand_alone["seconds"]
-        architectures.append({**candidate, "stand_alone": stand_alone})
+        architectures.append({**candidate, "stand_alone": stand_alone, "test": tested(outcomes)})
     progress.finish()
     return architectures, seconds
 
@@ -114,11 +116,10 @@ def save_network(setup: Setup, best: dict[str, Any]) -> dict[str, Any]:
     state = torch.load(retraining.weights(tuple(best["widths"]), seed), weights_only=True)
     network = retraining.module(tuple(best["widths"]), seed)
     network.load_state_dict(state)
-    valid = setup.data.valid
+    valid = _measured(setup.table.task, network, setup.data.valid)
+    test = None if best["test"] is None else _measured(setup.table.task, network, cast(Rows, setup.data.test))
     encoding = None if setup.table.encoding is None else dict(setup.table.encoding)
     beside = encoding.pop("folder", None) if encoding else None  # Criteo's files in the cache
-    outputs = outputs_of(network.eval(), valid.numerical, valid.categorical)
-    metrics = with_intervals(setup.table.task, outputs, valid.target, valid.weight)
     model.save(
         setup.folder / model.FOLDER,
         state,
@@ -133,9 +134,16 @@ def save_network(setup: Setup, best: dict[str, Any]) -> dict[str, Any]:
         encoding=encoding,
         encoding_files=[Path(beside, name) for name in ("vocabulary", "quantiles")] if beside else (),
         decimal=setup.config["dataset"].get("decimal", "."),
-        metrics={name: {**told, **best["stand_alone"][name]} for name, told in metrics.items()},
+        metrics={name: {**told, **best["stand_alone"][name]} for name, told in valid.items()},
+        test_metrics=test,
     )
-    return {"seed": seed, "valid": metrics, "test": None}
+    return {"seed": seed, "valid": valid, "test": test}
+
+
+def _measured(task: Task, network: StandAlone, rows: Rows) -> dict[str, dict[str, Any]]:
+    """The network's metrics on these rows."""
+    outputs = outputs_of(network.eval(), rows.numerical, rows.categorical)
+    return with_intervals(task, outputs, rows.target, rows.weight)
 
 
 def as_result(
@@ -155,6 +163,7 @@ def as_result(
             "metrics": list(table.task.reported),
             "n_train": data.train.n_rows,
             "n_val": data.valid.n_rows,
+            "n_test": 0 if data.test is None else data.test.n_rows,
             "n_inputs": setup.search.encoder.n_inputs,
             "n_outputs": table.task.n_outputs,
             "columns": [asdict(column) for column in table.columns],

@@ -40,33 +40,39 @@ def show(result: Result, folder: Path) -> None:
     costs = list(result["architectures"][0]["costs"])
     measured = list(result["architectures"][0].get("measured", {}))
     if not console.is_terminal:
-        console = Console(width=62 + 36 * len(result["dataset"]["metrics"]) + 12 * len(costs + measured))
+        console = Console(width=110 + 18 * len(result["dataset"]["metrics"]) + 12 * len(costs + measured))
     limits = " and ".join(f"{limit['limit']:,} {limit['cost']}" for limit in result["limits"])
     table.title = f"{result['dataset']['name']}, at most {limits}"
     for heading in ("architecture", "chosen by"):
         table.add_column(heading)
-    metrics = ("loss", *result["dataset"]["metrics"])
-    has_one_shot = result["architectures"][0]["one_shot"] is not None
-    kinds = ("one-shot", "stand-alone") if has_one_shot else ("stand-alone",)
-    measures = [f"{kind}\n{SHORT.get(m, m)}" for kind in kinds for m in metrics]
-    for heading in (*costs, *(f"{name}\nwhole" for name in measured), *measures):
-        table.add_column(heading, justify="right")
     architectures = result["architectures"]
     best = architectures[result["best"]]
+    metrics = ("loss", *result["dataset"]["metrics"])
+    has_one_shot = architectures[0]["one_shot"] is not None
+    tested = metrics[:2] if any(found.get("test") for found in architectures) else ()
+    measures = [f"{kind}\n{SHORT.get(m, m)}" for kind, of in (("validation", metrics), ("test", tested)) for m in of]
+    one_shot = ["one-shot\nloss"] if has_one_shot else []
+    for heading in (*costs, *(f"{name}\nwhole" for name in measured), *one_shot, *measures):
+        table.add_column(heading, justify="right")
     for found in sorted(architectures, key=lambda a: a["stand_alone"]["loss"]["mean"])[:MOST_SHOWN]:
         table.add_row(
             "-".join(map(str, found["widths"])),
             found["chosen_by"],
             *(f"{found['costs'][name]:,}" for name in costs),
             *(f"{found['measured'][name]:,}" for name in measured),
-            *(_rounded(found["one_shot"][m], found["one_shot"][m]) for m in metrics if has_one_shot),
+            *([_rounded(found["one_shot"]["loss"], found["one_shot"]["loss"])] if has_one_shot else []),
             *(_interval(found["stand_alone"][m]) for m in metrics),
+            *(_interval(found["test"][m]) if found["test"] else "" for m in tested),
             style="bold" if found is best else None,
         )
     n_seeds = len(best["stand_alone"]["loss"]["runs"])
-    table.caption = f"validation split; stand-alone: mean ± std over {n_seeds} seeds of training from scratch"
+    table.caption = f"mean ± std over {n_seeds} seeds of training from scratch"
+    if has_one_shot:
+        table.caption += "; one-shot: on the validation split"
     if len(architectures) > MOST_SHOWN:
         table.caption = f"the best {MOST_SHOWN} of {len(architectures)}; {table.caption}"
+    if tested:
+        table.caption += "\nin order of the validation loss; nothing was chosen by the test split"
     if measured:
         table.caption += "\nlatency: the sum of the layers, which is limited, and that of the whole network"
     console.print(table)
@@ -76,7 +82,7 @@ def show(result: Result, folder: Path) -> None:
     seconds = result["seconds"]
     console.print(
         f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s, in all {seconds['total']:.0f} s;"
-        f" files in {os.path.relpath(folder)}",
+        f" report and files in {os.path.relpath(folder)}",
         soft_wrap=True,
         highlight=False,
     )

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from tabnas import model, result
+from tabnas import model, report, result
 from tabnas.build import LATENCIES, Setup, build, torch_device
 from tabnas.cli import RUN_CONFIG
-from tabnas.data import report
+from tabnas.data import report as data_report
 from tabnas.errors import UserError
 from tabnas.hyperparameters import log_final, tensorboard_logger
 from tabnas.latency import Latency
@@ -48,6 +49,8 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             finished = result.read(folder)
             _show(finished, folder)
             shutil.rmtree(folder / "retrain", ignore_errors=True)  # killed before the run could
+            if finished["dataset"]["task"] != TASK:
+                _report(folder)
             return finished
     started = time.perf_counter()
     try:
@@ -86,18 +89,30 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
     log_final(setup, logger, finished)
     result.write(folder, finished)
     shutil.rmtree(folder / "retrain")
+    _report(folder)
     result.show(finished, folder)
     return finished
+
+
+def _report(folder: Path) -> None:
+    """The pages of the run and of its sweep, as far as that has come. The result stands without them."""
+    pages = [folder, folder.parent] if HydraConfig.get().mode == RunMode.MULTIRUN else [folder]
+    for page in pages:
+        try:
+            report.write(page)
+        except Exception as error:
+            again = f"python -m tabnas.report {os.path.relpath(page)}"
+            log.warning("report: not made (%s: %s); %s tries again", type(error).__name__, error, again)
 
 
 def _tell_of_data(setup: Setup) -> None:
     """The data report, to the log and to a terminal."""
     name = setup.config["dataset"]["name"]
-    for line in report.lines(setup.table, name):
+    for line in data_report.lines(setup.table, name):
         log.info("data: %s", line)
     console = Console(stderr=True)
     if console.is_terminal:
-        report.show(setup.table, name, console)
+        data_report.show(setup.table, name, console)
 
 
 def _run_toy(setup: ToySetup, started: float) -> Result:

@@ -12,8 +12,9 @@ PACKAGE = ROOT / "tabnas"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "reward": set(),
+    "metrics": set(),
     "statistics": set(),
-    "task": set(),
+    "task": {"metrics"},
     "numerical": {"errors"},
     "encoder": {"numerical"},
     "network": set(),
@@ -31,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": {"errors", "supernet"},
     "data": {"errors", "task"},
     "result": {"trainer"},
+    "report": {"errors"},
     "card": set(),
     "model": {"card", "encoder", "errors", "network", "task", "trainer"},
     "predict": {"data", "errors", "model", "progress", "task"},

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tabnas.bench.__main__ import BENCHES
+from tabnas.report.__main__ import main as report_main
 from tests.conftest import ROOT
 from tests.test_conf import compose
 
@@ -71,6 +72,20 @@ def test_from_a_csv_file_to_predictions(tmp_path):
     assert done.returncode == 0, done.stderr
     assert list(pd.read_parquet(tmp_path / "predictions.parquet")["row"]) == [str(i) for i in range(178)]
     assert "prediction,probability_0,probability_1,probability_2\n" in done.stdout
+
+
+def test_reports_of_a_sweep(train_py, tmp_path):
+    (block,) = re.findall(r"<!-- report -->\n```bash\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    sweep, report_command = (shlex.split(line) for line in block.splitlines())
+    short = ("trainer.max_epochs=2", "retrain.seeds=1", "retrain.max_epochs=1", "space.choices=[[8,16],[8,16]]")
+    outcome = train_py(*sweep[2:], *short)
+    assert outcome.code == 0, outcome.err
+    for page in tmp_path.rglob("report.html"):
+        page.unlink()
+    assert report_command[:3] == ["python", "-m", "tabnas.report"]
+    assert report_main(report_command[3:]) == 0
+    assert len(list(tmp_path.rglob("report.html"))) == 5
+    assert len(re.findall(r"--share: \d+%", (tmp_path / "sweep" / "report.html").read_text())) == 4
 
 
 def test_python_code_runs(train_py, tmp_path, capsys):

@@ -243,9 +243,7 @@ class TabNAS(LightningModule):
 
     def one_shot(self, widths: Widths, rows: Rows) -> dict[str, float]:
         """`loss` and the task's metrics of a child on `rows`, with the SuperNet's weights."""
-        return evaluate(
-            self.task, lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths), *rows
-        )
+        return evaluate(self.task, self._child(widths), *rows)
 
     @torch.no_grad()
     def one_shot_losses(self, children: Sequence[Widths]) -> list[float]:
@@ -272,6 +270,9 @@ class TabNAS(LightningModule):
             if self.on_ranked is not None:
                 self.on_ranked(len(children) / len(parts))
         return [loss / total for loss in losses]
+
+    def _child(self, widths: Widths) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = (*self.encoder.parameters(), *self.supernet.parameters())
