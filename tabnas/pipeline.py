@@ -19,7 +19,7 @@ from tabnas.candidates import candidates
 from tabnas.data.table import Rows
 from tabnas.progress import Display, RetrainProgress, SearchProgress
 from tabnas.result import VERSION, Result
-from tabnas.retrain import summary, tested
+from tabnas.retrain import summary, summary_on_test
 from tabnas.search.dashboard import Dashboard
 from tabnas.space import hyphenated
 from tabnas.stand_alone import StandAlone
@@ -93,7 +93,7 @@ def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> t
                 log.info("%s seed %d: %s", hyphenated(widths), seed, outcome)
         stand_alone = summary(outcomes)
         seconds += stand_alone["seconds"]
-        architectures.append({**candidate, "stand_alone": stand_alone, "test": tested(outcomes)})
+        architectures.append({**candidate, "stand_alone": stand_alone, "test": summary_on_test(outcomes)})
     progress.finish()
     return architectures, seconds
 
