@@ -24,7 +24,7 @@ from tabnas.errors import ProcessLost, UserError
 from tabnas.progress import Display, RetrainProgress, SearchProgress
 from tabnas.ranks import rank
 from tabnas.result import VERSION, Result
-from tabnas.retrain import summary, tested
+from tabnas.retrain import summary, summary_on_test
 from tabnas.search.dashboard import Dashboard
 from tabnas.space import Widths, hyphenated
 from tabnas.stand_alone import StandAlone
@@ -149,7 +149,7 @@ def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> t
         in_order = [of_seeds[seed] for seed in sorted(of_seeds)]
         stand_alone = summary(in_order)
         seconds += stand_alone["seconds"]
-        architectures.append({**candidate, "stand_alone": stand_alone, "test": tested(in_order)})
+        architectures.append({**candidate, "stand_alone": stand_alone, "test": summary_on_test(in_order)})
     progress.finish()
     return architectures, seconds
 
