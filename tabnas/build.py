@@ -28,6 +28,7 @@ from tabnas.retrain import Retraining
 from tabnas.search.module import TabNAS
 from tabnas.search.selection import FinalSelection
 from tabnas.space import SearchSpace, Widths
+from tabnas.study.protocol import Study
 from tabnas.toy.search import ToySearch, ToySetup
 from tabnas.toy.table import LossTable
 
@@ -63,6 +64,7 @@ class Setup:
     new_encoder: Callable[[], Encoder]
     numerical_embedding: dict[str, Any] | None
     search: TabNAS
+    study: Study | None
     accelerator: str
     max_epochs: int
     checkpoint_every_seconds: float
@@ -88,8 +90,11 @@ class Setup:
         )
 
 
-def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
-    """Instantiate a config; UserError for whatever in it cannot work, before anything is trained."""
+def build(cfg: DictConfig, folder: Path, table: Table | None = None) -> Setup | ToySetup:
+    """Instantiate a config; UserError for whatever in it cannot work, before anything is trained.
+
+    table: that of `dataset`, where it has been read already.
+    """
     for key in cfg:
         if key not in TOP_LEVEL_KEYS:
             raise unknown(str(key), key, TOP_LEVEL_KEYS)
@@ -103,8 +108,6 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     require_integer("trainer.max_epochs", trainer.max_epochs, low=1, remedy="30 epochs will do for Connect-4")
     if "losses" in dataset:
         return _build_toy(cfg, config, folder)
-    if "study" in cfg:
-        raise UserError("study", "must go with known losses", f"dataset={dataset.get('name')}", "give dataset=toy")
     require_integer("trainer.log_every_n_steps", trainer.log_every_n_steps, low=1, remedy="100 is a good choice")
     every = trainer.checkpoint_every_seconds
     require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
@@ -114,7 +117,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     _check_accelerator(cfg.accelerator.name)
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
-    table = table_from(dataset)
+    table = table or table_from(dataset)
     data = TableDataModule(
         table,
         batch_size=dataset.batch_size,
@@ -171,6 +174,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
         new_encoder=new_encoder,
         numerical_embedding=numerical_embedding,
         search=search,
+        study=_study(cfg, known_losses=False),
         accelerator=cfg.accelerator.name,
         max_epochs=trainer.max_epochs,
         checkpoint_every_seconds=every,
@@ -220,10 +224,22 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
         limits=limits,
         costs=lambda widths: {params.name: params(widths), **limits.amounts(widths)},
         search=ToySearch(method, table, cfg.trainer.max_epochs * table.steps_per_epoch),
-        study=_instantiated("study", cfg.study) if "study" in cfg else None,
+        study=_study(cfg, known_losses=True),
         max_epochs=cfg.trainer.max_epochs,
         seed=cfg.seed,
     )
+
+
+def _study(cfg: DictConfig, *, known_losses: bool) -> Study | None:
+    """The study that the run is, if it is one; known_losses: whether its data are."""
+    if "study" not in cfg:
+        return None
+    study: Study = _instantiated("study", cfg.study)
+    if study.known_losses != known_losses:
+        rule = "must go with known losses" if study.known_losses else "must go with a table of rows"
+        remedy = "give dataset=toy" if study.known_losses else "give another dataset"
+        raise UserError("study", rule, f"dataset={cfg.dataset.get('name')}", remedy)
+    return study
 
 
 def _method(cfg: DictConfig, space: SearchSpace, limits: Limits) -> Method:

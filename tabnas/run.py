@@ -18,10 +18,11 @@ from tabnas.data import report
 from tabnas.errors import UserError
 from tabnas.hyperparameters import log_final, tensorboard_logger
 from tabnas.latency import Latency
-from tabnas.pipeline import as_result, best_of, retrained, save_network, searched
+from tabnas.pipeline import about, as_result, best_of, retrained, save_network, searched
 from tabnas.progress import Display
 from tabnas.result import Result
 from tabnas.run_folder import config_to_resume, forget, locked, overrides
+from tabnas.study.run import run_study
 from tabnas.toy import run as toy
 from tabnas.toy.search import TASK, ToySetup
 from tabnas.trainer import write_whole
@@ -65,6 +66,8 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
     if isinstance(setup, ToySetup):
         return _run_toy(setup, started)
     _tell_of_data(setup)
+    if setup.study is not None:
+        return run_study(setup.study, setup, about(setup), started)
     with Display() as display:
         logger = tensorboard_logger(setup)
         found = searched(setup, logger, display)
@@ -102,7 +105,9 @@ def _tell_of_data(setup: Setup) -> None:
 
 def _run_toy(setup: ToySetup, started: float) -> Result:
     if setup.study is not None:
-        return toy.run_study(setup, started)
+        best = setup.best_feasible()
+        told = {"widths": list(best), "loss": setup.data.losses[best], "costs": setup.costs(best)}
+        return run_study(setup.study, setup, {**setup.about(), "best": told}, started)
     finished = toy.run(setup, started)
     result.write(setup.folder, finished)
     _show(finished, setup.folder)
