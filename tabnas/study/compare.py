@@ -22,12 +22,11 @@ from tabnas.statistics import band_of_best, difference, difference_from, expecte
 from tabnas.study import pool
 from tabnas.study.figures import COLOURS, MARKERS, save
 from tabnas.study.jobs import Job, Outcomes, Search, Training, carry_out
+from tabnas.study.outcomes import RETRAIN_SEEDS, best_trained, estimates, held_out, selected, split
 from tabnas.study.words import plus_minus, table, verdict
 
 Found = dict[str, Any]
 
-RETRAIN_SEEDS = 1_000_000
-"""The first of the seeds of trainings that nothing was chosen by."""
 FEWEST = 5  # architectures of a pool
 
 
@@ -74,19 +73,19 @@ class Compare:
     ) -> Sequence[Job]:
         """All jobs that are known."""
         seeds = range(setup.seed, setup.seed + self.seeds)
-        searches = self.searches(setup)
+        searches = self.searches(setup, outcomes)
         jobs: list[Job] = list(searches.values())
         jobs += [Training(widths, [setup.seed]) for widths in drawn]
         if reference is not None:
             jobs.append(Training(reference, seeds))
         for (_, seed), search in searches.items():
             jobs += [Training(widths, [seed]) for widths in selected(outcomes.get(search.name, {}))]
-        if all(job.name in outcomes for job in jobs):
+        if len(searches) == len(self.methods) * self.seeds and all(job.name in outcomes for job in jobs):
             jobs.append(Training(best_trained(outcomes), range(RETRAIN_SEEDS, RETRAIN_SEEDS + self.seeds)))
         return jobs
 
-    def searches(self, setup: Setup) -> dict[tuple[str, int], Search]:
-        """By method and seed."""
+    def searches(self, setup: Setup, outcomes: Outcomes) -> dict[tuple[str, int], Search]:
+        """By method and seed; those that are known, given the outcomes so far."""
         return {
             (name, seed): Search(f"{name}-seed{seed}", {"search": settings, "seed": seed})
             for seed in range(setup.seed, setup.seed + self.seeds)
@@ -136,7 +135,7 @@ class Compare:
         metrics: Sequence[str],
     ) -> Found:
         runs, errors = [], []
-        for (method, seed), search in self.searches(setup).items():
+        for (method, seed), search in self.searches(setup, outcomes).items():
             if method != name:
                 continue
             outcome = outcomes[search.name]
@@ -179,18 +178,17 @@ class Compare:
             if not method["runs"]:
                 rows.append([method["method"], "all failed", *[""] * 6])
                 continue
-            of_all, near = (method["less"].get(which, {}).get("loss") for which in ("random", "near"))
+            less = [each["loss"] for each in method["less"].values()]
             rows.append([
                 method["method"], str(len(method["runs"])), plus_minus(method["cost"], 1),
                 f"{np.mean([run['params'] for run in method['runs']]):,.0f}",
                 plus_minus(method["loss"]), plus_minus(method[metric]),
-                f"{plus_minus(of_all, sign=True)}\n{verdict(of_all)}", f"{plus_minus(near, sign=True)}\n{verdict(near)}" if near else "",
+                *(f"{plus_minus(each, sign=True)}\n{verdict(each)}" for each in less), *[""] * (2 - len(less)),
             ])  # fmt: skip
         for mark in found["marks"]:
             name = f"{mark['name']}, {hyphenated(mark['widths'])}"
-            rows.append(
-                [name, "", "", f"{mark['params']:,}", plus_minus(mark["loss"]), plus_minus(mark[metric]), "", ""]
-            )
+            params, losses = f"{mark['params']:,}", (plus_minus(mark["loss"]), plus_minus(mark[metric]))
+            rows.append([name, "", "", params, *losses, "", ""])
         of = found["split"]
         columns = (
             "method", "runs", "cost", "params", f"{of} loss", f"{of}\n{metric.replace('_', ' ')}",
@@ -282,34 +280,6 @@ class Pool:
             }
             for job in self.trained
         ]
-
-
-def selected(outcome: Found) -> list[Widths]:
-    """What a search selected."""
-    return [tuple(c["widths"]) for c in outcome.get("candidates", ()) if "search" in c["chosen_by"]]
-
-
-def best_trained(outcomes: Outcomes) -> Widths:
-    """Of all that were trained, but for what was trained again, that of the smallest mean validation loss."""
-    trained = [o for name, o in outcomes.items() if "runs" in o and str(RETRAIN_SEEDS) not in name]
-    best = min(trained, key=lambda job: np.mean([run["loss"] for run in job["runs"]]))
-    return tuple(best["widths"])
-
-
-def split(run: Found) -> str:
-    """The split that a training is reported by."""
-    return "test" if run.get("test") else "validation"
-
-
-def held_out(run: Found, metric: str) -> float:
-    """A metric of a training on the test split, where there is one, else on the validation split."""
-    value: float = (run.get("test") or run)[metric]
-    return value
-
-
-def estimates(runs: Sequence[Found], metrics: Sequence[str]) -> Found:
-    """Each metric's mean over trainings."""
-    return {metric: mean([held_out(run, metric) for run in runs]) for metric in metrics}
 
 
 def _paired(runs: Sequence[Found], first: Sequence[Found]) -> Found | None:
