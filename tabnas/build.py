@@ -72,6 +72,7 @@ class Setup:
     retrain_epochs: int
     retrain_patience: int | None
     retrain_keep: str
+    min_architectures: int
     seed: int
 
     @property
@@ -113,6 +114,8 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None) -> Setup | 
     require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
     require_integer("retrain.seeds", retrain.seeds, low=1, remedy="3 give a first idea of the spread")
     require_integer("retrain.max_epochs", retrain.max_epochs, low=1, remedy="15 epochs will do for Connect-4")
+    remedy = "0 trains what was chosen alone"
+    require_integer("retrain.min_architectures", retrain.min_architectures, low=0, high=1000, remedy=remedy)
     stopping.check(retrain.patience, retrain.keep)
     _check_accelerator(cfg.accelerator.name)
     space = SearchSpace(config["space"]["choices"])
@@ -182,6 +185,7 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None) -> Setup | 
         retrain_epochs=retrain.max_epochs,
         retrain_patience=retrain.patience,
         retrain_keep=retrain.keep,
+        min_architectures=retrain.min_architectures,
         seed=seed,
     )
 

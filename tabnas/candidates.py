@@ -13,8 +13,16 @@ from tabnas.space import Widths
 log = logging.getLogger(__name__)
 
 
+N_RANKED = 50
+"""Architectures drawn to see how one-shot losses spread."""
+
+
 def candidates(setup: Setup) -> list[dict[str, Any]]:
-    """What the search selected and two plain choices at the same limit, each once, with their one-shot metrics."""
+    """What the search selected and two plain choices at the same limit, each once, with their one-shot metrics.
+
+    Where those are fewer than `retrain.min_architectures`, others that lie evenly over the one-shot ranking fill up,
+    by which trust.assess judges it.
+    """
     search = setup.search
     chosen: dict[Widths, dict[str, Any]] = {}
     for selected in search.selection.selected:
@@ -31,6 +39,8 @@ def candidates(setup: Setup) -> list[dict[str, Any]]:
             chosen[widths]["chosen_by"] += f", {name}"
         else:
             chosen[widths] = {"chosen_by": name, "probability": None}
+    for widths in _over_the_ranking(setup, setup.min_architectures - len(chosen), set(chosen), draws):
+        chosen[widths] = {"chosen_by": "check of the ranking", "probability": None}
     return [
         {
             "widths": list(widths),
@@ -41,6 +51,18 @@ def candidates(setup: Setup) -> list[dict[str, Any]]:
         }
         for widths, about in chosen.items()
     ]
+
+
+def _over_the_ranking(setup: Setup, n: int, known: set[Widths], draws: torch.Generator) -> list[Widths]:
+    """At most n architectures other than the known, at even steps of the one-shot ranking of N_RANKED drawn from V."""
+    if n <= 0:
+        return []
+    program = setup.search.method.program
+    drawn = {random_feasible(setup.space, setup.limits, program, draws) for _ in range(N_RANKED)}
+    others = sorted(widths for widths in drawn if widths is not None and widths not in known)
+    ranked = sorted(others, key=setup.search.one_shot_loss)
+    n = min(n, len(ranked))
+    return [ranked[(2 * i + 1) * len(ranked) // (2 * n)] for i in range(n)]
 
 
 def _measured(setup: Setup, widths: Widths) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tabnas.search.dashboard import Dashboard
 from tabnas.space import hyphenated
 from tabnas.task import outputs_of, with_intervals
 from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
+from tabnas.trust import assess
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ def as_result(
         "architectures": architectures,
         "best": best_of(architectures),
         "network": network,
+        "trust": assess(architectures, setup.config["retrain"]),
     }
 
 

@@ -65,6 +65,9 @@ def show(result: Result, folder: Path) -> None:
     if measured:
         table.caption += "\nlatency: the sum of the layers, which is limited, and that of the whole network"
     console.print(table)
+    if trust := result.get("trust"):
+        console.print(" ".join(filter(None, (trust["words"], trust["remedy"]))), highlight=False)
+        console.print()
     seconds = result["seconds"]
     console.print(
         f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s, in all {seconds['total']:.0f} s;"

@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
         "task", "data",
     },
+    "trust": {"statistics"},
     "toy": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "supernet", "optim", "search",
         "study", "trainer",

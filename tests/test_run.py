@@ -48,7 +48,7 @@ def test_a_run_leaves_what_it_should(train_py, tmp_path):
     found = result.read(folder)
     assert set(found) == {
         "version", "seconds", "config", "dataset", "space", "limits", "search", "architectures", "best", "network",
-        "reproduce",
+        "reproduce", "trust",
     }  # fmt: skip
     assert found["dataset"] == {
         "name": "digits", "task": "classification", "metrics": ["balanced_error"], "n_train": 1438, "n_val": 359,
