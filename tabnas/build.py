@@ -219,6 +219,9 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
     shape = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
     limits = _limits(config, space, folder, **shape, n_embedding_params=0, device="cpu")
     params = ParameterCount(**shape)
+    known = _parameters(_target("search", cfg.search))
+    brought = {"eta", "warmup_fraction"} - set(known)  # by dataset=toy, for a search that has no such settings
+    cfg.search = OmegaConf.masked_copy(cfg.search, [str(key) for key in cfg.search if key not in brought])
     method = _method(cfg, space, limits)
     return ToySetup(
         config=config,

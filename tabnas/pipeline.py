@@ -34,27 +34,31 @@ def searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict[
     if path.exists():
         return cast(dict[str, Any], json.loads(path.read_text()))
     search = setup.search
-    log.info("search: %d steps among %d architectures", search.total_steps, setup.space.size)
-    if checkpoint.exists():
-        log.info("search: goes on from %s", checkpoint)
-    callbacks = [
-        PeriodicCheckpoint(checkpoint, setup.checkpoint_every_seconds),
-        Dashboard(logger),
-        SearchProgress(display),
-    ]
-    trainer = make_trainer(setup.accelerator, setup.max_epochs, callbacks, logger)
-    fit(trainer, search, setup.data.train_dataloader(), checkpoint)
-    trainer.save_checkpoint(checkpoint)
+    trains = search.method.trains_supernet
+    if trains:
+        log.info("search: %d steps among %d architectures", search.total_steps, setup.space.size)
+        if checkpoint.exists():
+            log.info("search: goes on from %s", checkpoint)
+        callbacks = [
+            PeriodicCheckpoint(checkpoint, setup.checkpoint_every_seconds),
+            Dashboard(logger),
+            SearchProgress(display),
+        ]
+        trainer = make_trainer(setup.accelerator, setup.max_epochs, callbacks, logger)
+        fit(trainer, search, setup.data.train_dataloader(), checkpoint)
+        trainer.save_checkpoint(checkpoint)
+    else:
+        search.selection.selected = search.selection.select(search)
     logits = search.controller.logits.tolist()
     found: dict[str, Any] = {
         "search": {
             "method": search.method.name,
-            "epochs": setup.max_epochs,
+            "epochs": setup.max_epochs if trains else 0,
             **search.counts,
             "seconds": search.seconds,
             "prob_valid": math.exp(search.method.log_prob_valid(search.controller.logits)),
             "gradient_error": search.method.gradient_error,
-            "leading": _leading(setup),
+            "leading": _leading(setup) if search.method.has_controller else None,
             "logits": [row[:n] for row, n in zip(logits, setup.space.n_choices, strict=True)],
             "selection": search.selection.selected[0].how,
             "history": search.history,

@@ -14,6 +14,7 @@ from tabnas.trainer import write_whole
 
 VERSION = 1
 FILE = "result.json"
+MOST_SHOWN = 20  # architectures on a terminal
 SHORT = {"balanced_error": "bal. error"}
 
 Result = dict[str, Any]
@@ -33,7 +34,7 @@ def read(folder: Path) -> Result:
 
 
 def show(result: Result, folder: Path) -> None:
-    """Print the architectures as a table on stdout, best first, and where the run's files are."""
+    """Print the architectures as a table on stdout, the MOST_SHOWN best first, and where the run's files are."""
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
     costs = list(result["architectures"][0]["costs"])
@@ -45,23 +46,27 @@ def show(result: Result, folder: Path) -> None:
     for heading in ("architecture", "chosen by"):
         table.add_column(heading)
     metrics = ("loss", *result["dataset"]["metrics"])
-    measures = [f"{kind}\n{SHORT.get(m, m)}" for kind in ("one-shot", "stand-alone") for m in metrics]
+    has_one_shot = result["architectures"][0]["one_shot"] is not None
+    kinds = ("one-shot", "stand-alone") if has_one_shot else ("stand-alone",)
+    measures = [f"{kind}\n{SHORT.get(m, m)}" for kind in kinds for m in metrics]
     for heading in (*costs, *(f"{name}\nwhole" for name in measured), *measures):
         table.add_column(heading, justify="right")
     architectures = result["architectures"]
     best = architectures[result["best"]]
-    for found in sorted(architectures, key=lambda a: a["stand_alone"]["loss"]["mean"]):
+    for found in sorted(architectures, key=lambda a: a["stand_alone"]["loss"]["mean"])[:MOST_SHOWN]:
         table.add_row(
             "-".join(map(str, found["widths"])),
             found["chosen_by"],
             *(f"{found['costs'][name]:,}" for name in costs),
             *(f"{found['measured'][name]:,}" for name in measured),
-            *(_rounded(found["one_shot"][m], found["one_shot"][m]) for m in metrics),
+            *(_rounded(found["one_shot"][m], found["one_shot"][m]) for m in metrics if has_one_shot),
             *(_interval(found["stand_alone"][m]) for m in metrics),
             style="bold" if found is best else None,
         )
     n_seeds = len(best["stand_alone"]["loss"]["runs"])
     table.caption = f"validation split; stand-alone: mean ± std over {n_seeds} seeds of training from scratch"
+    if len(architectures) > MOST_SHOWN:
+        table.caption = f"the best {MOST_SHOWN} of {len(architectures)}; {table.caption}"
     if measured:
         table.caption += "\nlatency: the sum of the layers, which is limited, and that of the whole network"
     console.print(table)

@@ -29,6 +29,8 @@ from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
 
 MOST_SEEDS = 8  # trained at once
 MOST_MACS = 8_000_000  # multiply-accumulates of a minibatch's forward pass, up to which seeds are trained at once
+COSTS = ("seconds", "weight_updates")
+"""Of an outcome: what it took, which is added up over seeds."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Retraining:
     def outcomes(
         self, widths: Widths, seeds: Sequence[int], callbacks: Sequence[Callback] = ()
     ) -> list[dict[str, float]]:
-        """Train and evaluate on the validation split, for each seed: `loss`, the task's metrics, `seconds`.
+        """Train and evaluate on the validation split, for each seed: `loss`, the task's metrics, `seconds` and
+        `weight_updates`.
 
         Several seeds train at once, and share their seconds evenly; see `groups`.
         """
@@ -102,7 +105,7 @@ class Retraining:
         for number, seed in enumerate(seeds):
             network = choice.restore(module, number)
             metrics = evaluate(self.task, network, *self.data.valid)
-            outcomes.append({**metrics, "seconds": module.seconds / len(seeds)})
+            outcomes.append({**metrics, "seconds": module.seconds / len(seeds), "weight_updates": module.step})
             if not all(map(math.isfinite, metrics.values())):  # the last update's loss was still finite
                 name = f"{hyphenated(widths)} seed {seed}"
                 raise UserError(
@@ -124,9 +127,9 @@ class Retraining:
 
 def summary(outcomes: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Several seeds' outcomes as result.json has them; the deviation is the sample's, None for a single run."""
-    table: dict[str, Any] = {"seconds": sum(outcome["seconds"] for outcome in outcomes)}
+    table: dict[str, Any] = {name: sum(outcome[name] for outcome in outcomes) for name in COSTS}
     for metric in outcomes[0]:
-        if metric != "seconds":
+        if metric not in COSTS:
             runs = [outcome[metric] for outcome in outcomes]
             std = statistics.stdev(runs) if len(runs) > 1 else None
             table[metric] = {"mean": statistics.fmean(runs), "std": std, "runs": runs}
