@@ -115,7 +115,7 @@ def judged(difference: Estimate, predicted: str) -> str:
     low, high = difference["interval"]
     if predicted == "the same":
         if low <= 0 <= high:
-            return f"no difference shown, at most {max(-low, high):.4f} either way"
+            return f"no difference shown, at most {max(abs(low), abs(high)):.4f} either way"
         return f"refuted, it is {'worse' if low > 0 else 'better'}"
     if predicted == "falls":
         low, high = -high, -low

@@ -22,7 +22,7 @@ from tabnas.statistics import band_of_best, difference, difference_from, expecte
 from tabnas.study import pool
 from tabnas.study.figures import COLOURS, MARKERS, save
 from tabnas.study.jobs import Job, Outcomes, Search, Training, carry_out
-from tabnas.study.outcomes import RETRAIN_SEEDS, best_trained, estimates, held_out, selected, split
+from tabnas.study.outcomes import RETRAIN_SEEDS, best_trained, estimates, of_split, selected, split
 from tabnas.study.words import plus_minus, table, verdict
 
 Found = dict[str, Any]
@@ -97,15 +97,16 @@ class Compare:
         metrics = ["loss", setup.table.task.reported[0]]
         trained = [outcomes[Training(widths, [setup.seed]).name] for widths in drawn]
         unit = float(np.mean([job["runs"][0]["seconds"] for job in trained]))
-        about = {"metrics": metrics, "split": split(trained[0]["runs"][0]), "unit_seconds": unit}
-        of_all = Pool(trained, metrics, pool.count(setup.space, setup.limits))
+        of = split(outcomes)
+        about = {"metrics": metrics, "split": of, "unit_seconds": unit}
+        of_all = Pool(trained, metrics, of, pool.count(setup.space, setup.limits))
         cost = setup.limits.costs[0]
         dear = [cost(widths) >= self.near * setup.limits.at_most[0] for widths in drawn]
         close = [job for job, is_dear in zip(trained, dear, strict=True) if is_dear]
         pools = {"random": of_all}
         if len(close) >= FEWEST:
-            pools["near"] = Pool(close, metrics, None)
-        methods = [self._method(name, setup, outcomes, unit, pools, metrics) for name in self.methods]
+            pools["near"] = Pool(close, metrics, of, None)
+        methods = [self._method(name, setup, outcomes, unit, pools, about) for name in self.methods]
         first = methods[0]
         for other in methods[1:]:
             other["less_first"] = _paired(other["runs"], first["runs"])
@@ -116,10 +117,15 @@ class Compare:
             "skyline": (skyline, range(RETRAIN_SEEDS, RETRAIN_SEEDS + self.seeds)),
         }
         marks = [
-            {"name": name, "widths": list(widths), "params": job["costs"]["params"], **estimates(job["runs"], metrics)}
-            for name, (widths, of) in known.items()
+            {
+                "name": name,
+                "widths": list(widths),
+                "params": job["costs"]["params"],
+                **estimates(job["runs"], metrics, of),
+            }
+            for name, (widths, trained_with) in known.items()
             if widths is not None
-            for job in [outcomes[Training(widths, of).name]]
+            for job in [outcomes[Training(widths, trained_with).name]]
         ]
         most = max([run["cost"] for method in methods for run in method["runs"]], default=1.0)
         curves = {name: each.curve(min(2 * most + 5, each.size)) for name, each in pools.items()}
@@ -132,8 +138,9 @@ class Compare:
         outcomes: Outcomes,
         unit: float,
         pools: Mapping[str, "Pool"],
-        metrics: Sequence[str],
+        about: Found,
     ) -> Found:
+        metrics, of = about["metrics"], about["split"]
         runs, errors = [], []
         for (method, seed), search in self.searches(setup, outcomes).items():
             if method != name:
@@ -151,7 +158,7 @@ class Compare:
                     "widths": best["widths"],
                     "params": best["costs"]["params"],
                     "valid_loss": best["runs"][0]["loss"],
-                    **{metric: held_out(best["runs"][0], metric) for metric in metrics},
+                    **{metric: of_split(best["runs"][0], of)[metric] for metric in metrics},
                     "cost": seconds / unit,
                     "trained": len(trainings),
                     **{key: outcome["search"].get(key) for key in ("seconds", "weight_updates", "forward_passes")},
@@ -233,13 +240,14 @@ class Compare:
 class Pool:
     """Random architectures, each trained once, from which random search is computed.
 
-    trained: outcomes of trainings with one seed. size_of_all: how many there are to be drawn, if known.
+    trained: outcomes of trainings with one seed. of: the split they are reported by.
+    size_of_all: how many there are to be drawn, if known.
     """
 
-    def __init__(self, trained: Sequence[Found], metrics: Sequence[str], size_of_all: int | None) -> None:
-        self.trained, self.metrics, self.size = trained, metrics, len(trained)
+    def __init__(self, trained: Sequence[Found], metrics: Sequence[str], of: str, size_of_all: int | None) -> None:
+        self.trained, self.size = trained, len(trained)
         self.valid = [job["runs"][0]["loss"] for job in trained]
-        self.held_out = {metric: [held_out(job["runs"][0], metric) for job in trained] for metric in metrics}
+        self.held_out = {metric: [of_split(job["runs"][0], of)[metric] for job in trained] for metric in metrics}
         drawn = self.size / size_of_all if size_of_all else 0.0
         self.correction = math.sqrt(max(0.0, 1.0 - drawn))
         """For a finite population: where the pool is all there is, its expected best is exact."""
@@ -275,10 +283,10 @@ class Pool:
                 "widths": job["widths"],
                 "params": job["costs"]["params"],
                 "valid_loss": job["runs"][0]["loss"],
-                **{metric: held_out(job["runs"][0], metric) for metric in self.metrics},
+                **{metric: values[i] for metric, values in self.held_out.items()},
                 "seconds": job["runs"][0]["seconds"],
             }
-            for job in self.trained
+            for i, job in enumerate(self.trained)
         ]
 
 

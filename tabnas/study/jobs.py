@@ -119,7 +119,7 @@ def _outcome(folder: Path, job: Job) -> Outcome | None:
 
 
 def _search(folder: Path, own: Path, job: Search) -> Outcome:
-    setup = cast(Setup, build(_config(folder, job.settings), own, _table(folder)))
+    setup = cast(Setup, build(_config(folder, {**job.settings, "retrain.min_architectures": 0}), own, _table(folder)))
     try:
         with Display() as display:
             found = searched(setup, tensorboard_logger(setup), display)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tabnas.space import Widths
-from tabnas.statistics import mean
+from tabnas.statistics import Estimate, mean
 from tabnas.study.jobs import Outcomes
 
 Found = Mapping[str, Any]
@@ -27,17 +27,18 @@ def best_trained(outcomes: Outcomes) -> Widths:
     return tuple(best["widths"])
 
 
-def split(run: Found) -> str:
-    """The split that a training is reported by."""
-    return "test" if run.get("test") else "validation"
+def split(outcomes: Outcomes) -> str:
+    """The split that trainings are reported by: the test split, where all have been measured on one."""
+    runs = [run for outcome in outcomes.values() for run in outcome.get("runs", ())]
+    return "test" if all(run.get("test") for run in runs) else "validation"
 
 
-def held_out(run: Found, metric: str) -> float:
-    """A metric of a training on the test split, where there is one, else on the validation split."""
-    value: float = (run.get("test") or run)[metric]
-    return value
+def of_split(run: Found, name: str) -> Found:
+    """A training's metrics on a split."""
+    found: Found = run["test"] if name == "test" else run
+    return found
 
 
-def estimates(runs: Sequence[Found], metrics: Sequence[str]) -> Found:
-    """Each metric's mean over trainings."""
-    return {metric: mean([held_out(run, metric) for run in runs]) for metric in metrics}
+def estimates(runs: Sequence[Found], metrics: Sequence[str], name: str) -> dict[str, Estimate]:
+    """Each metric's mean over trainings, on a split."""
+    return {metric: mean([of_split(run, name)[metric] for run in runs]) for metric in metrics}

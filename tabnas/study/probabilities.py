@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -92,7 +93,9 @@ class Probabilities:
             steps = [0, *(point["step"] for point in history)]
             for i, (axis, widths) in enumerate(zip(axes, choices, strict=False)):
                 table_of = np.array([point["probabilities"][i] for point in history]).T
-                image = axis.pcolormesh(steps, np.arange(len(widths) + 1), table_of, cmap="cividis", vmin=0, vmax=1)
+                image = axis.pcolormesh(
+                    steps, np.arange(len(widths) + 1), table_of, cmap="cividis", norm=PowerNorm(0.5, 0, 1)
+                )
                 shown = range(0, len(widths), max(1, len(widths) // 7))
                 axis.set_yticks([j + 0.5 for j in shown], [str(widths[j]) for j in shown], fontsize=7)
                 axis.set_title(f"layer {i + 1}", fontsize=9)
@@ -103,7 +106,9 @@ class Probabilities:
                 axis.set_xlim(0, steps[-1])
         for axis in grid[-1]:
             axis.set_xlabel("step", fontsize=9)
-        figure.colorbar(image, ax=grid[:, :-1], label="probability", shrink=0.8, location="left")
+        figure.colorbar(
+            image, ax=grid[:, :-1], label="probability", shrink=0.5, location="left", ticks=[0, 0.05, 0.2, 0.5, 1]
+        )
         save(figure, setup.folder / "probabilities.png")
 
 

@@ -16,7 +16,7 @@ from tabnas.statistics import pareto, share
 from tabnas.study import pool
 from tabnas.study.figures import COLOURS, save
 from tabnas.study.jobs import Job, Outcomes, Training, carry_out
-from tabnas.study.outcomes import RETRAIN_SEEDS, estimates, held_out, split
+from tabnas.study.outcomes import RETRAIN_SEEDS, estimates, split
 from tabnas.study.words import bracketed, plus_minus, table
 
 Found = dict[str, Any]
@@ -102,7 +102,7 @@ class Tradeoff:
         """study.json's content, from the jobs' outcomes alone."""
         metrics = ["loss", setup.table.task.reported[0]]
         n_inputs, cost = setup.search.encoder.n_inputs, setup.limits.costs[0].name
-        trained = [outcomes[Training(widths, [setup.seed]).name] for widths in drawn]
+        trained, of = [outcomes[Training(widths, [setup.seed]).name] for widths in drawn], split(outcomes)
         rows = []
         for widths, job, is_best in zip(drawn, trained, self.front(setup, trained), strict=True):
             row = {
@@ -114,21 +114,26 @@ class Tradeoff:
             }
             if is_best:
                 runs = outcomes[self.again(widths).name]["runs"]
-                row |= {"again": estimates(runs, metrics), "split": split(runs[0]), "spread": _spread(runs)}
+                row["again"] = estimates(runs, metrics, of)
             rows.append(row)
         front = [row for row in rows if row["front"]]
         shares = {
             name: share(sum(bool(row["bottlenecks"]) for row in some), len(some))
             for name, some in (("front", front), ("all", rows))
         }
-        about = {"cost": cost, "limit": setup.limits.at_most[0] / setup.limits.costs[0].scale, "metrics": metrics}
+        about = {
+            "cost": cost,
+            "limit": setup.limits.at_most[0] / setup.limits.costs[0].scale,
+            "metrics": metrics,
+            "split": of,
+        }
         return {**about, "architectures": rows, "with_bottleneck": shares}
 
     def tables(self, found: Found) -> list[Table]:
         """The front, for the terminal."""
         cost, metric = found["cost"], found["metrics"][1]
         front = sorted((row for row in found["architectures"] if row["front"]), key=lambda row: row["cost"])
-        of = front[0]["split"]
+        of = found["split"]
         rows = [
             [
                 hyphenated(row["widths"]), f"{row['cost']:,}", f"{row['loss']:.4f}", plus_minus(row["again"]["loss"]),
@@ -206,8 +211,3 @@ def bottlenecks(n_inputs: int, widths: Sequence[int]) -> list[int]:
 
 def named(layers: Sequence[int]) -> str:
     return "" if not layers else f"layer {' and '.join(map(str, layers))}"
-
-
-def _spread(runs: Sequence[Found]) -> float | None:
-    """The standard deviation of the held-out loss over trainings."""
-    return float(np.std([held_out(run, "loss") for run in runs], ddof=1)) if len(runs) > 1 else None
