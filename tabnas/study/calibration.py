@@ -24,7 +24,7 @@ FEWEST = 5  # architectures
 class Calibration:
     """SuperNets trained with each combination of some settings, beside stand-alone trainings of the same architectures.
 
-    grid: values by key of the config, such as search.weight_draws.
+    grid: keys of the config and values for each: [{key: search.weight_draws, values: [p, valid]}, …].
     pool: feasible architectures, drawn uniformly, each trained with `seeds` seeds, whose mean loss counts. With two
         or more, the correlation between one half of the seeds and the other tells how well a stand-alone training
         agrees with another, which bounds what a SuperNet can reach.
@@ -36,18 +36,24 @@ class Calibration:
 
     def __init__(
         self,
-        grid: Mapping[str, Sequence[Any]],
+        grid: Sequence[Mapping[str, Any]],
         pool: int = 40,
         seeds: int = 2,
         processes: int | None = None,
     ) -> None:
-        if not isinstance(grid, Mapping) or not all(isinstance(v, Sequence) and v for v in grid.values()):
-            raise UserError("study.grid", "must give a list of values for each key", grid, "see conf/experiment/study")
+        remedy = "such as [{key: search.weight_draws, values: [p, valid]}]"
+        if isinstance(grid, str) or not isinstance(grid, Sequence):
+            raise UserError("study.grid", "must be a list", grid, remedy)
+        for entry in grid:
+            values = entry.get("values") if isinstance(entry, Mapping) and set(entry) == {"key", "values"} else None
+            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+                raise UserError("study.grid", "must have a key and a list of values in each entry", entry, remedy)
         require_integer("study.pool", pool, low=FEWEST, remedy="40 will do")
         require_integer("study.seeds", seeds, low=1, remedy="2 is the default")
         if processes is not None:
             require_integer("study.processes", processes, low=1, remedy="null is one on each core")
-        self.grid, self.pool, self.seeds, self.processes = dict(grid), pool, seeds, processes
+        self.grid = {entry["key"]: list(entry["values"]) for entry in grid}
+        self.pool, self.seeds, self.processes = pool, seeds, processes
 
     def run(self, setup: Setup, progress: Callable[[int, int], None]) -> Found:
         """All searches and trainings; the content of study.json."""

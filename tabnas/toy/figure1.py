@@ -29,6 +29,7 @@ class Figure1:
     """
 
     name = "figure1"
+    known_losses = True
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ class Figure13:
     """
 
     name = "figure13"
+    known_losses = True
 
     def __init__(
         self,
