@@ -30,6 +30,7 @@ from tabnas.retrain import Retraining
 from tabnas.search.module import TabNAS
 from tabnas.search.selection import FinalSelection
 from tabnas.space import SearchSpace, Widths
+from tabnas.study.protocol import Study
 from tabnas.toy.search import ToySearch, ToySetup
 from tabnas.toy.table import LossTable
 
@@ -65,6 +66,7 @@ class Setup:
     new_encoder: Callable[[], Encoder]
     numerical_embedding: dict[str, Any] | None
     search: TabNAS
+    study: Study | None
     accelerator: str
     devices: int
     num_nodes: int
@@ -112,8 +114,6 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
     devices, num_nodes = _check_devices(cfg)
     if "losses" in dataset:
         return _build_toy(cfg, config, folder)
-    if "study" in cfg:
-        raise UserError("study", "must go with known losses", f"dataset={dataset.get('name')}", "give dataset=toy")
     require_integer("trainer.log_every_n_steps", trainer.log_every_n_steps, low=1, remedy="100 is a good choice")
     every = trainer.checkpoint_every_seconds
     require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
@@ -186,6 +186,7 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
         new_encoder=new_encoder,
         numerical_embedding=numerical_embedding,
         search=search,
+        study=_study(cfg, known_losses=False),
         accelerator=cfg.accelerator.name,
         devices=devices,
         num_nodes=num_nodes,
@@ -250,10 +251,22 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
         limits=limits,
         costs=lambda widths: {params.name: params(widths), **limits.amounts(widths)},
         search=ToySearch(method, table, cfg.trainer.max_epochs * table.steps_per_epoch),
-        study=_instantiated("study", cfg.study) if "study" in cfg else None,
+        study=_study(cfg, known_losses=True),
         max_epochs=cfg.trainer.max_epochs,
         seed=cfg.seed,
     )
+
+
+def _study(cfg: DictConfig, *, known_losses: bool) -> Study | None:
+    """The study that the run is, if it is one; known_losses: whether its data are."""
+    if "study" not in cfg:
+        return None
+    study: Study = _instantiated("study", cfg.study)
+    if study.known_losses != known_losses:
+        rule = "must go with known losses" if study.known_losses else "must go with a table of rows"
+        remedy = "give dataset=toy" if study.known_losses else "give another dataset"
+        raise UserError("study", rule, f"dataset={cfg.dataset.get('name')}", remedy)
+    return study
 
 
 def _method(cfg: DictConfig, space: SearchSpace, limits: Limits) -> Method:

@@ -205,9 +205,21 @@ def as_result(
 
     search: the part of that name of `searched`. architectures: of `retrained`. network: of `save_network`.
     """
-    table, data = setup.table, setup.data
     return {
         "version": VERSION,
+        **about(setup),
+        "search": search,
+        "architectures": architectures,
+        "best": best_of(architectures),
+        "network": network,
+        "trust": assess(architectures, setup.config["retrain"]),
+    }
+
+
+def about(setup: Setup) -> dict[str, Any]:
+    """The part of the results that says what was asked."""
+    table, data = setup.table, setup.data
+    return {
         "config": setup.config,
         "dataset": {
             "name": setup.config["dataset"]["name"],
@@ -222,9 +234,4 @@ def as_result(
         },
         "space": {"choices": [list(layer) for layer in setup.space.choices], "size": setup.space.size},
         "limits": setup.config["limits"],
-        "search": search,
-        "architectures": architectures,
-        "best": best_of(architectures),
-        "network": network,
-        "trust": assess(architectures, setup.config["retrain"]),
     }

@@ -22,11 +22,12 @@ from tabnas.data import report as data_report
 from tabnas.errors import UserError
 from tabnas.hyperparameters import log_final, tensorboard_logger
 from tabnas.latency import Latency
-from tabnas.pipeline import as_result, assist, best_of, retrained, save_network, searched
+from tabnas.pipeline import about, as_result, assist, best_of, retrained, save_network, searched
 from tabnas.progress import Display
 from tabnas.ranks import rank, started_by_torchrun
 from tabnas.result import Result
 from tabnas.run_folder import check_for_processes, config_to_resume, forget, locked, overrides
+from tabnas.study.run import run_study
 from tabnas.toy import run as toy
 from tabnas.toy.search import TASK, ToySetup
 from tabnas.trainer import let_others_begin, wait_for_first, write_whole
@@ -88,6 +89,9 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         let_others_begin()
     if isinstance(setup, ToySetup):
         return _run_toy(setup, started)
+    if setup.study is not None:
+        _tell_of_data(setup, quiet=False)
+        return run_study(setup.study, setup, about(setup), started)
     given = overrides(folder)
     finished = completed(setup, started, shlex.join(["python", "train.py", *given]), given)
     _report(folder)
@@ -151,7 +155,9 @@ def _tell_of_data(setup: Setup, quiet: bool) -> None:
 
 def _run_toy(setup: ToySetup, started: float) -> Result:
     if setup.study is not None:
-        return toy.run_study(setup, started)
+        best = setup.best_feasible()
+        told = {"widths": list(best), "loss": setup.data.losses[best], "costs": setup.costs(best)}
+        return run_study(setup.study, setup, {**setup.about(), "best": told}, started)
     finished = toy.run(setup, started)
     result.write(setup.folder, finished)
     _show(finished, setup.folder)

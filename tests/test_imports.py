@@ -46,7 +46,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trust": {"statistics"},
     "toy": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "supernet", "optim", "search",
-        "progress", "trainer",
+        "study", "trainer",
+    },
+    "study": {  # its jobs are built and searched as runs are
+        "errors", "space", "cost", "feasibility", "search", "task", "trainer", "progress", "cli", "statistics",
+        "hyperparameters", "pipeline", "build", "data",
     },
     "stand_alone": {"errors", "encoder", "optim", "task", "data"},
     "seeds": {"encoder", "network", "optim", "stand_alone", "data"},
