@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "card": set(),
     "model": {"card", "encoder", "errors", "network", "task", "trainer"},
     "predict": {"data", "errors", "model", "progress", "task"},
+    "export": {"card", "data", "errors", "latency", "model", "predict", "task", "trainer"},
     "progress": {"space"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
