@@ -89,8 +89,11 @@ class Setup:
         )
 
 
-def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
-    """Instantiate a config; UserError for whatever in it cannot work, before anything is trained."""
+def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: bool = False) -> Setup | ToySetup:
+    """Instantiate a config; UserError for whatever in it cannot work, before anything is trained.
+
+    table: in place of the one that `dataset` names. quiet: no progress is shown.
+    """
     for key in cfg:
         if key not in TOP_LEVEL_KEYS:
             raise unknown(str(key), key, TOP_LEVEL_KEYS)
@@ -117,7 +120,8 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     _check_accelerator(cfg.accelerator.name)
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
-    table = table_from(dataset)
+    _check_serving(dataset)
+    table = table_from(dataset) if table is None else table
     data = TableDataModule(
         table,
         batch_size=dataset.batch_size,
@@ -151,6 +155,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
         n_outputs=table.task.n_outputs,
         n_embedding_params=sum(p.numel() for p in encoder.parameters()),
         device=torch_device(cfg.accelerator.name),
+        quiet=quiet,
     )
     method = _method(cfg, space, limits)
     search = TabNAS(
@@ -186,8 +191,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     )
 
 
-def table_from(dataset: DictConfig) -> Table:
-    """The table that `dataset` names: its settings but SERVING go to its _target_."""
+def _check_serving(dataset: DictConfig) -> None:
     for key in SERVING:
         if key not in dataset:
             raise UserError(f"dataset.{key}", "must be given", None, "see python train.py --help")
@@ -195,6 +199,10 @@ def table_from(dataset: DictConfig) -> Table:
         "dataset.embedding_dim", dataset.embedding_dim, low=1, remedy="the paper has 39 for Criteo, 2 for Connect-4"
     )
     require_one_of("dataset.sparse_embeddings", dataset.sparse_embeddings, (True, False))
+
+
+def table_from(dataset: DictConfig) -> Table:
+    """The table that `dataset` names: its settings but SERVING go to its _target_."""
     source = OmegaConf.masked_copy(dataset, [str(key) for key in dataset if key not in SERVING])
     known = _parameters(_target("dataset", source))
     if "name" not in known:
@@ -212,9 +220,12 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
     dataset = config["dataset"]
     space = SearchSpace(config["space"]["choices"])
     table = LossTable(dataset["losses"], dataset.get("n_inputs"), dataset.get("n_outputs"), space)
-    shape = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
+    shape: dict[str, Any] = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
     limits = _limits(config, space, folder, **shape, n_embedding_params=0, device="cpu")
     params = ParameterCount(**shape)
+    known = _parameters(_target("search", cfg.search))
+    brought = {"eta", "warmup_fraction"} - set(known)  # by dataset=toy, for a search that has no such settings
+    cfg.search = OmegaConf.masked_copy(cfg.search, [str(key) for key in cfg.search if key not in brought])
     method = _method(cfg, space, limits)
     return ToySetup(
         config=config,
@@ -239,9 +250,11 @@ def _method(cfg: DictConfig, space: SearchSpace, limits: Limits) -> Method:
     return method
 
 
-def _limits(config: dict[str, Any], space: SearchSpace, folder: Path, **networks: Any) -> Limits:
+def _limits(
+    config: dict[str, Any], space: SearchSpace, folder: Path, *, quiet: bool = False, **networks: Any
+) -> Limits:
     """What `limits` asks for; in `config` they are numbers afterwards. networks: see limits_from."""
-    with Display() as display:
+    with Display(quiet) as display:
         limits, config["limits"] = limits_from(
             config.get("limits"),
             space,

@@ -28,7 +28,7 @@ WRONG = {
     ("retrain=null",): "retrain: must be a group of settings, got None",
     ("retrain=3",): "retrain: must be a group of settings, got 3",
     ("~limits",): "limits: must be a list of limits, got None",
-    ("~search",): "search: must be a group of settings with a _target_, got {'eta': 0.05}",
+    ("~search",): "search: must be a group of settings with a _target_, got None",
     ("dataset._target_=null",): "dataset: must be a group of settings with a _target_, got {",
     ("~dataset.shuffle_rows",): "dataset.shuffle_rows: must be given",
     ("dataset.shuffle_rows=3",): "dataset.shuffle_rows: must be an integer of at least 64, got 3",

@@ -12,14 +12,16 @@ PACKAGE = ROOT / "tabnas"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "reward": set(),
+    "metrics": set(),
     "statistics": set(),
-    "task": set(),
+    "task": {"metrics"},
     "numerical": {"errors"},
     "encoder": {"numerical"},
     "network": set(),
     "trainer": set(),
     "space": {"errors"},
     "cli": {"errors"},
+    "arguments": {"errors"},
     "run_folder": {"cli", "errors"},
     "cost": {"space"},
     "controller": {"space"},
@@ -31,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": {"errors", "supernet"},
     "data": {"errors", "task"},
     "result": {"trainer"},
+    "report": {"errors"},
     "card": set(),
     "model": {"card", "encoder", "errors", "network", "task", "trainer"},
     "predict": {"data", "errors", "model", "progress", "task"},
@@ -53,7 +56,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}
-ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "pipeline", "candidates", "hyperparameters", "build", "bench", "__init__"}
+ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {
+    "run", "pipeline", "candidates", "hyperparameters", "estimators", "build", "bench", "__init__",
+}  # fmt: skip
 
 
 def parts():

@@ -74,7 +74,7 @@ def _outputs(answers: Var, task: Task) -> dict[str, Var]:
 
 def _metadata(about: Mapping[str, Any]) -> dict[str, str]:
     """metadata_props are texts: what is not is JSON."""
-    kept = ("dataset", "task", "classes", "widths", "costs", "metrics", "signature", "versions")
+    kept = ("dataset", "task", "classes", "widths", "costs", "metrics", "test_metrics", "signature", "versions")
     return {
         f"tabnas.{name}": about[name] if isinstance(about[name], str) else json.dumps(about[name], ensure_ascii=False)
         for name in kept

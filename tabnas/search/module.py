@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -24,6 +24,7 @@ from tabnas.space import Widths
 from tabnas.supernet import SuperNet, feedforward
 from tabnas.task import Task, evaluate
 
+ROWS_AT_ONCE = 1024  # of a forward pass in ranking, whose layers then stay in a processor's cache
 HISTORY_POINTS = 100  # snapshots of the search kept for charts and the result
 
 
@@ -70,6 +71,7 @@ class TabNAS(LightningModule):
             "weight_updates": 0,
             "rl_updates": 0,
             "children_evaluated": 0,
+            "forward_passes": 0,
             "skipped_infeasible": 0,
             "skipped_no_sample": 0,
             "skipped_weight_updates": 0,
@@ -78,6 +80,8 @@ class TabNAS(LightningModule):
         """About HISTORY_POINTS snapshots: step, the metrics of `training_step`, and `probabilities` layer by layer."""
         self.warmup_probabilities: list[float] = []
         """Of the steps of the block at hand; set by LayerWarmup."""
+        self.on_ranked: Callable[[float], None] | None = None
+        """Told, while architectures are ranked by one-shot loss, how many more have been; for display."""
         self._callbacks: list[Callback] = [
             LayerWarmup(self.method.warmup_fraction),
             FinalSelection(**self.method.selection),
@@ -183,6 +187,7 @@ class TabNAS(LightningModule):
             quality = torch.zeros(len(children)).masked_scatter(evaluated, quality)
         _refuse_divergence([(self.step, float(q)) for q in quality])
         self.counts["children_evaluated"] += sum(wanted)
+        self.counts["forward_passes"] += sum(wanted)
         step = self.method.step(self._logits(), children, quality, evaluated)
         if not step.applies:
             self.counts["skipped_no_sample"] += 1
@@ -209,12 +214,13 @@ class TabNAS(LightningModule):
     def _metrics(self, losses: list[float], steps: list[Step]) -> dict[str, float | None]:
         log_probs = [float(s.log_prob_valid) for s in steps if s.log_prob_valid is not None]
         method = self.method
+        exact = method.has_controller and method.program is not None
         estimated = isinstance(method, Rejection) and isinstance(method.estimator, MonteCarlo) and log_probs
         return {
             "train_loss": _mean(losses),
             "reward": _mean([float(s.reward.mean()) for s in steps]),
             "advantage": _mean([float(s.advantage.abs().mean()) for s in steps]),
-            "prob_valid": None if method.program is None else math.exp(method.log_prob_valid(self._logits())),
+            "prob_valid": math.exp(method.log_prob_valid(self._logits())) if exact else None,
             "prob_valid_estimate": _mean([math.exp(log_p) for log_p in log_probs]) if estimated else None,
             "gradient_error": method.gradient_error,
             "warmup_probability": self.warmup_probabilities[0],
@@ -237,15 +243,36 @@ class TabNAS(LightningModule):
 
     def one_shot(self, widths: Widths, rows: Rows) -> dict[str, float]:
         """`loss` and the task's metrics of a child on `rows`, with the SuperNet's weights."""
-        return evaluate(
-            self.task, lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths), *rows
-        )
+        return evaluate(self.task, self._child(widths), *rows)
 
-    def one_shot_loss(self, widths: Widths) -> float:
-        """Loss of a child on the validation split, at most `selection.max_rows` of it, with the SuperNet's weights."""
+    @torch.no_grad()
+    def one_shot_losses(self, children: Sequence[Widths]) -> list[float]:
+        """Loss of each child on the validation split, at most `selection.max_rows` of it, with the SuperNet's weights.
+
+        Counted in forward passes of a minibatch.
+        """
         step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
         rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
-        return self.one_shot(widths, rows.map(lambda column: column.to(self.controller.logits.device)))["loss"]
+        self.counts["forward_passes"] += len(children) * -(-rows.n_rows // self.batch_size)
+        if not children:
+            return []
+        order = sorted(range(len(children)), key=lambda i: children[i])
+        ordered = [children[i] for i in order]
+        losses, total = [0.0] * len(children), 0.0
+        parts = rows.split(ROWS_AT_ONCE)
+        for part in parts:
+            part = part.map(lambda column: column.to(self.controller.logits.device))
+            share = part.n_rows if part.weight is None else float(part.weight.sum())
+            x = self.encoder(part.numerical, part.categorical)
+            for i, outputs in zip(order, self.supernet.several(x, ordered), strict=True):
+                losses[i] += share * float(self.task.loss(outputs, part.target, part.weight))
+            total += share
+            if self.on_ranked is not None:
+                self.on_ranked(len(children) / len(parts))
+        return [loss / total for loss in losses]
+
+    def _child(self, widths: Widths) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = (*self.encoder.parameters(), *self.supernet.parameters())
@@ -264,7 +291,7 @@ class TabNAS(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["tabnas"]
         self.step, self.seconds = state["step"], state["seconds"]
-        self.counts, self.history = dict(state["counts"]), list(state["history"])
+        self.counts, self.history = self.counts | state["counts"], list(state["history"])
         self.method.load_state_dict(state["method"])
         self.generator.set_state(state["generator"].cpu())
 

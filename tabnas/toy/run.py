@@ -80,12 +80,15 @@ def show(result: dict[str, Any], folder: Path) -> None:
         )
     console = _console(110)
     console.print(table)
-    lines = [f"selected by the search: {search['selection']}", f"P(V) {search['prob_valid']:.4f}"]
-    last = search["history"][-1]["probabilities"]
-    for i, (widths, row) in enumerate(zip(result["space"]["choices"], last, strict=True), start=1):
+    lines = [f"selected by the search: {search['selection']}"]
+    probabilities = []
+    if search["leading"] is not None:  # there is a controller
+        lines.append(f"P(V) {search['prob_valid']:.4f}")
+        probabilities = search["history"][-1]["probabilities"]
+    for i, (widths, row) in enumerate(zip(result["space"]["choices"], probabilities, strict=False), start=1):
         lines.append(f"layer {i}  " + "  ".join(f"{w}: {p:.3f}" for w, p in zip(widths, row, strict=True)))
     lines.append(
-        f"{search['epochs']} steps, {search['children_evaluated']} evaluations, {search['seconds']:.2f} s;"
+        f"{search['epochs']} steps, {search['forward_passes']} evaluations, {search['seconds']:.2f} s;"
         f" files in {os.path.relpath(folder)}"
     )
     for line in lines:
