@@ -20,9 +20,7 @@ def text(about: Mapping[str, Any]) -> str:
         "FOLDER is this one. `tabnas.predict.Predictor(FOLDER)` does the same for a pandas DataFrame.",
         _of_signature(about["signature"]),
         "## How good it is",
-        _of_metrics(about["metrics"]),
-        "Measured on the validation rows, by which this network was also chosen: expect a little less on new rows, and "
-        "nothing on rows of another kind. Intervals are of 95 % and tell of the number of validation rows alone.",
+        *_of_metrics(about["metrics"], about.get("test_metrics")),
         "## Files",
         "`weights.safetensors`: the weights. `model.json`: everything else, the fitted encoding of every column among "
         "it, which holds values of the training rows: categories and extremes. Nothing here can execute code.",
@@ -43,12 +41,33 @@ def _of_signature(signature: Mapping[str, Any] | None) -> str:
     return f"## What goes in\n\n{table}\n\n## What comes out\n\n`{_safe(target['name'])}`, {given}."
 
 
-def _of_metrics(metrics: Mapping[str, Any]) -> str:
-    rows = ["| metric | this network | 95 % interval |", "|---|---|---|"]
-    for name, told in metrics.items():
-        low, high = told["interval"]
-        rows.append(f"| {name} | {told['value']:.4g} | {low:.4g} to {high:.4g} |")
-    return "\n".join(rows)
+def _of_metrics(valid: Mapping[str, Any], test: Mapping[str, Any] | None) -> list[str]:
+    splits = {"validation": valid} if test is None else {"test": test, "validation": valid}
+    rows = [
+        "|".join(["", " metric ", *(f" {split} rows | 95 % interval " for split in splits), ""]),
+        "|---" * (1 + 2 * len(splits)) + "|",
+    ]
+    rows += [
+        "|".join(["", f" {name} ", *(_with_interval(split.get(name)) for split in splits.values()), ""])
+        for name in valid
+    ]
+    if test is None:
+        expected = "This network was chosen by these rows: expect a little less on new rows"
+    else:
+        expected = (
+            "This network was chosen by the validation rows, which makes its figures there a little too good. Nothing "
+            "was fitted or chosen by the test rows: expect their figures on new rows"
+        )
+    about = f"{expected}, and nothing on rows of another kind. Intervals tell of the number of rows alone."
+    return ["\n".join(rows), about]
+
+
+def _with_interval(told: Mapping[str, Any] | None) -> str:
+    """Two cells."""
+    if told is None:
+        return " | "
+    low, high = told["interval"]
+    return f" {told['value']:.4g} | {low:.4g} to {high:.4g} "
 
 
 def _some(classes: list[str]) -> str:

@@ -67,8 +67,9 @@ def save(
     encoding_files: Sequence[Path] = (),
     decimal: str,
     metrics: Mapping[str, Any],
+    test_metrics: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the model folder whole or not at all, in place of one that is there.
+    """Write the model folder; see `write`.
 
     numerical_embedding: what tabnas.numerical.fitted made.
     costs: by name, of the network, as limits count them.
@@ -76,14 +77,8 @@ def save(
     encoding_files: folders that the encoding needs beside; they are copied.
     decimal: the mark in the numbers of the CSV files that the encoding is for.
     metrics: on the validation rows, by name: `value` of these weights, what else there is to tell.
+    test_metrics: the same on the test rows; None where there are none.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    save_file(tensors, partial / WEIGHTS)
-    for files in encoding_files:
-        shutil.copytree(files, partial / ENCODING / files.name)
     about = {
         "format": FORMAT,
         "dataset": dataset,
@@ -98,12 +93,30 @@ def save(
             "numerical_embedding": numerical_embedding,
         },
         "metrics": dict(metrics),
+        "test_metrics": None if test_metrics is None else dict(test_metrics),
         "signature": _signature(encoding, task),
         "decimal": decimal,
         "versions": versions(),
-        "weights_sha256": _sha256(partial / WEIGHTS),
         "encoding": encoding,
     }
+    write(folder, state_dict, about, encoding_files)
+
+
+def write(
+    folder: Path, state_dict: Mapping[str, Tensor], about: Mapping[str, Any], encoding_files: Sequence[Path] = ()
+) -> None:
+    """Write the model folder whole or not at all, in place of one that is there.
+
+    about: what model.json says, but for the weights' SHA-256.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    save_file(tensors, partial / WEIGHTS)
+    for files in encoding_files:
+        shutil.copytree(files, partial / ENCODING / files.name)
+    about = {**about, "weights_sha256": _sha256(partial / WEIGHTS)}
     text = json.dumps(about, indent=1, allow_nan=False)
     write_whole(partial / ABOUT, lambda file: file.write(text.encode()))
     write_whole(partial / CARD, lambda file: file.write(card.text(json.loads(text)).encode()))

@@ -37,10 +37,12 @@ class Predictor:
     """Predicts from columns as the run's source had them. UserError where the folder's model cannot.
 
     folder: a run's, or the model folder in it.
+    dtype: to compute in. In float64 a prediction does not depend on the rows beside it; in float32 its last digit may.
     """
 
-    def __init__(self, folder: Path | str) -> None:
-        self.model, self.about = model.load(folder)
+    def __init__(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
+        network, self.about = model.load(folder)
+        self.model, self.dtype = network.to(dtype), dtype
         if self.about["signature"] is None:
             rule = "must have been trained on a table whose source tells how columns are encoded"
             remedy = "use dataset=table, openml, sklearn, connect4 or digits, or give model.load's network encoded rows"
@@ -76,7 +78,7 @@ class Predictor:
         require_columns("frame", self.columns, frame.columns)
         numbers, ids = self.encoding.encode(frame)
         with torch.inference_mode():
-            outputs = outputs_of(self.model, torch.from_numpy(numbers), torch.from_numpy(ids)).double()
+            outputs = outputs_of(self.model, torch.from_numpy(numbers).to(self.dtype), torch.from_numpy(ids)).double()
         if not isinstance(self.task, Classification):
             values = self.task.mean + self.task.std * outputs[:, 0].numpy()
             return pd.DataFrame({PREDICTION: values}, frame.index)
