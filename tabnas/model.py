@@ -116,15 +116,22 @@ def write(
     save_file(tensors, partial / WEIGHTS)
     for files in encoding_files:
         shutil.copytree(files, partial / ENCODING / files.name)
-    about = {**about, "weights_sha256": _sha256(partial / WEIGHTS)}
-    text = json.dumps(about, indent=1, allow_nan=False)
-    write_whole(partial / ABOUT, lambda file: file.write(text.encode()))
-    write_whole(partial / CARD, lambda file: file.write(card.text(json.loads(text)).encode()))
+    _write_about(partial, {**about, "weights_sha256": _sha256(partial / WEIGHTS)})
     shutil.copymode(partial / ABOUT, partial / WEIGHTS)  # safetensors lets only the owner read it
     with (partial / WEIGHTS).open("rb") as file:
         os.fsync(file.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
+
+
+def add(folder: Path | str, **told: Any) -> None:
+    """Say more in model.json and the card of a model folder that is there, or of the run whose folder it is."""
+    folder = folder_of(folder)
+    about = json.loads((folder / ABOUT).read_bytes())
+    try:
+        _write_about(folder, {**about, **told})
+    except OSError as error:
+        raise UserError("model", "must be a folder that can be written", str(folder), f"copy it ({error})") from error
 
 
 def load(folder: Path | str) -> tuple[Model, dict[str, Any]]:
@@ -174,6 +181,12 @@ def _built(about: Mapping[str, Any]) -> Model:
     columns = (made["n_numerical"], made["cardinalities"], made["embedding_dim"])
     encoder = Encoder(*columns, numerical=made["numerical_embedding"])
     return Model(encoder, Network(encoder.n_inputs, about["widths"], task_of(about).n_outputs))
+
+
+def _write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    text = json.dumps(about, indent=1, allow_nan=False)
+    write_whole(folder / ABOUT, lambda file: file.write(text.encode()))
+    write_whole(folder / CARD, lambda file: file.write(card.text(json.loads(text)).encode()))
 
 
 def _signature(encoding: dict[str, Any] | None, task: Task) -> dict[str, Any] | None:
