@@ -24,7 +24,7 @@ def tensorboard_logger(setup: Setup) -> TensorBoardLogger:
     # The HParams tab shows the first five in alphabetical order unless told otherwise.
     parameters = {
         "dataset": config["dataset"]["name"],
-        "eta": search.method.eta,
+        **({"eta": search.method.eta} if search.method.has_controller else {}),
         **limits,
         **method,
         "search": search.method.name,

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MOST_SEEDS = 8  # trained at once
 MOST_MACS = 8_000_000  # multiply-accumulates of a minibatch's forward pass, up to which seeds are trained at once
+COSTS = ("seconds", "weight_updates")
+"""Of an outcome: what it took, which is added up over seeds."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ class Retraining:
     def outcomes(
         self, widths: Widths, seeds: Sequence[int], callbacks: Sequence[Callback] = ()
     ) -> list[dict[str, Any]]:
-        """Train and evaluate on the validation split, for each seed: `loss`, the task's metrics, `seconds`; and `test`,
-        the same metrics on the test split, or None.
+        """Train and evaluate on the validation split, for each seed: `loss`, the task's metrics, `seconds` and
+        `weight_updates`; and `test`, the same metrics on the test split, or None.
 
         Several seeds train at once, and share their seconds evenly; see `groups`.
         """
@@ -107,7 +109,8 @@ class Retraining:
             network = choice.restore(module, number)
             metrics = evaluate(self.task, network, *self.data.valid)
             name = f"{hyphenated(widths)} seed {seed}"
-            outcomes.append({**metrics, "seconds": module.seconds / len(seeds), "test": self._test(network, name)})
+            took = {"seconds": module.seconds / len(seeds), "weight_updates": module.step}
+            outcomes.append({**metrics, **took, "test": self._test(network, name)})
             if not all(map(math.isfinite, metrics.values())):  # the last update's loss was still finite
                 raise UserError(
                     "loss", f"must be finite after retraining {name}", metrics["loss"], "lower optimizer.lr"
@@ -138,8 +141,8 @@ class Retraining:
 
 def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Several seeds' outcomes on the validation split as result.json has them; see spread."""
-    metrics = [{name: value for name, value in one.items() if name not in ("seconds", "test")} for one in outcomes]
-    return {"seconds": sum(outcome["seconds"] for outcome in outcomes), **spread(metrics)}
+    metrics = [{name: value for name, value in one.items() if name not in (*COSTS, "test")} for one in outcomes]
+    return {**{name: sum(outcome[name] for outcome in outcomes) for name in COSTS}, **spread(metrics)}
 
 
 def summary_on_test(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -38,6 +38,13 @@ class Classification:
     def n_outputs(self) -> int:
         return 1 if len(self.classes) == 2 else len(self.classes)
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Probabilities (B, K) float64 of the K classes: outputs (B, n_outputs)."""
+        outputs = outputs.double()
+        if outputs.shape[1] == 1:
+            outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+        return outputs.softmax(dim=1)
+
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean log loss, weighted by `weight` (B,): outputs (B, n_outputs), target (B,) → scalar."""
         reduction = "mean" if weight is None else "none"
@@ -86,6 +93,10 @@ class Regression:
     reported = ("rmse", "r2")
     measured = reported
     n_outputs = 1
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """(B,) float64 in the target's own units: outputs (B, 1)."""
+        return self.mean + self.std * outputs[:, 0].double()
 
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean squared error, weighted by `weight` (B,): outputs (B, 1), standardised target (B,) → scalar."""

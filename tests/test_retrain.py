@@ -153,10 +153,10 @@ def test_outcomes_without_a_test(retraining):
 
 def test_summary_of_several_seeds():
     outcomes = [
-        {"loss": 1.0, "balanced_error": 0.2, "seconds": 3.0},
-        {"loss": 3.0, "balanced_error": 0.4, "seconds": 4.0},
+        {"loss": 1.0, "balanced_error": 0.2, "seconds": 3.0, "weight_updates": 40},
+        {"loss": 3.0, "balanced_error": 0.4, "seconds": 4.0, "weight_updates": 50},
     ]
     table = summary(outcomes)
-    assert table["seconds"] == 7.0
+    assert (table["seconds"], table["weight_updates"]) == (7.0, 90)
     assert table["loss"] == {"mean": 2.0, "std": pytest.approx(2**0.5), "runs": [1.0, 3.0]}
     assert summary(outcomes[:1])["loss"]["std"] is None

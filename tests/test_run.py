@@ -42,7 +42,7 @@ def test_a_run_leaves_what_it_should(train_py, tmp_path):
     assert outcome.err == ""  # quiet where there is no terminal
     folder = folder_of(tmp_path)
     assert {p.name for p in folder.iterdir()} == {
-        ".hydra", ".lock", "checkpoints", "model", "result.json", "run.yaml", "search.json",
+        ".hydra", ".lock", "checkpoints", "model", "report.html", "result.json", "run.yaml", "search.json",
         "tensorboard", "train.log",
     }  # fmt: skip
     found = result.read(folder)
@@ -83,8 +83,9 @@ SEARCHES = {
 }  # fmt: skip
 
 
-def test_there_are_no_other_searches():
-    assert {path.stem for path in (ROOT / "conf" / "search").glob("*.yaml")} == set(SEARCHES)
+def test_there_are_no_other_searches_with_a_controller():
+    configs = (ROOT / "conf" / "search").glob("*.yaml")
+    assert {path.stem for path in configs if "_target_: tabnas.method." in path.read_text()} == set(SEARCHES)
 
 
 @pytest.mark.parametrize("search", SEARCHES)
@@ -238,6 +239,7 @@ def test_a_sweep_over_eta_and_num_samples(train_py, tmp_path):
     assert outcome.code == 0, outcome.err
     configs = [result.read(tmp_path / "sweep" / str(job))["config"]["search"] for job in range(4)]
     assert {(c["eta"], c["num_samples"]) for c in configs} == {(0.01, 64), (0.01, 256), (0.05, 64), (0.05, 256)}
+    assert (tmp_path / "sweep" / "report.html").exists()
 
 
 def test_tensorboard_has_what_the_dashboard_promises(train_py, tmp_path):
