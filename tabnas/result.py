@@ -33,8 +33,8 @@ def read(folder: Path) -> Result:
     return content
 
 
-def show(result: Result, folder: Path) -> None:
-    """Print the architectures as a table on stdout, the MOST_SHOWN best first, and where the run's files are."""
+def show(result: Result, folder: Path | None) -> None:
+    """Print the architectures as a table on stdout, the MOST_SHOWN best, and where files are, if any are kept."""
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
     costs = list(result["architectures"][0]["costs"])
@@ -80,9 +80,10 @@ def show(result: Result, folder: Path) -> None:
         console.print(" ".join(filter(None, (trust["words"], trust["remedy"]))), highlight=False)
         console.print()
     seconds = result["seconds"]
+    files = "" if folder is None else f"; files in {os.path.relpath(folder)}"
     console.print(
-        f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s, in all {seconds['total']:.0f} s;"
-        f" report and files in {os.path.relpath(folder)}",
+        f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s,"
+        f" in all {seconds['total']:.0f} s{files}",
         soft_wrap=True,
         highlight=False,
     )

@@ -38,6 +38,13 @@ class Classification:
     def n_outputs(self) -> int:
         return 1 if len(self.classes) == 2 else len(self.classes)
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Probabilities (B, K) float64 of the K classes: outputs (B, n_outputs)."""
+        outputs = outputs.double()
+        if outputs.shape[1] == 1:
+            outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+        return outputs.softmax(dim=1)
+
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean log loss, weighted by `weight` (B,): outputs (B, n_outputs), target (B,) → scalar."""
         reduction = "mean" if weight is None else "none"
@@ -87,6 +94,10 @@ class Regression:
     measured = reported
     n_outputs = 1
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """(B,) float64 in the target's own units: outputs (B, 1)."""
+        return self.mean + self.std * outputs[:, 0].double()
+
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean squared error, weighted by `weight` (B,): outputs (B, 1), standardised target (B,) → scalar."""
         if weight is None:
@@ -119,6 +130,8 @@ N_GROUPS = 20
 """Of rows, left out one at a time for an interval."""
 STUDENT_T = 2.093
 """Its 97.5 % quantile at N_GROUPS − 1 degrees of freedom."""
+LEAST = {"r2": -math.inf}  # of the others: 0
+MOST = {"loss": math.inf, "rmse": math.inf}  # of the others: 1
 
 
 def evaluate(
@@ -181,5 +194,6 @@ def with_intervals(
         squares = sum((other - value) ** 2 for other in without[name])
         half = STUDENT_T * math.sqrt(squares * (n_groups - 1) / n_groups)
         if math.isfinite(half):
-            told[name] = {"value": value, "interval": [value - half, value + half]}
+            interval = [max(value - half, LEAST.get(name, 0.0)), min(value + half, MOST.get(name, 1.0))]
+            told[name] = {"value": value, "interval": interval}
     return told

@@ -18,10 +18,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "numerical": {"errors"},
     "encoder": {"numerical"},
     "network": set(),
-    "trainer": set(),
+    "ranks": set(),
+    "trainer": {"errors", "ranks"},
     "space": {"errors"},
-    "cli": {"errors"},
-    "run_folder": {"cli", "errors"},
+    "cli": {"errors", "ranks"},
+    "arguments": {"errors"},
+    "run_folder": {"cli", "errors", "ranks"},
     "cost": {"space"},
     "controller": {"space"},
     "feasibility": {"errors", "space", "cost", "controller"},
@@ -36,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "card": set(),
     "model": {"card", "encoder", "errors", "network", "task", "trainer"},
     "predict": {"data", "errors", "model", "progress", "task"},
-    "progress": {"space"},
+    "progress": {"space", "ranks"},
+    "export": {"card", "data", "errors", "latency", "model", "predict", "task", "trainer"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
         "task", "data",
@@ -44,7 +47,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trust": {"statistics"},
     "toy": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "supernet", "optim", "search",
-        "progress", "trainer",
+        "study", "trainer",
+    },
+    "study": {  # its jobs are built and searched as runs are
+        "errors", "space", "cost", "feasibility", "search", "task", "trainer", "progress", "cli", "statistics",
+        "hyperparameters", "pipeline", "build", "data",
     },
     "stand_alone": {"errors", "encoder", "optim", "task", "data"},
     "seeds": {"encoder", "network", "optim", "stand_alone", "data"},
@@ -54,7 +61,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}
-ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "pipeline", "candidates", "hyperparameters", "build", "bench", "__init__"}
+ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {
+    "run", "pipeline", "candidates", "hyperparameters", "estimators", "build", "bench", "__init__",
+}  # fmt: skip
 
 
 def parts():
