@@ -85,7 +85,8 @@ class TabNAS(LightningModule):
             "skipped_weight_updates": 0,
         }
         self.history: list[dict[str, Any]] = []
-        """About HISTORY_POINTS snapshots: step, the metrics of `training_step`, and `probabilities` layer by layer."""
+        """About HISTORY_POINTS snapshots: step, the metrics of `training_step`, and where there is a controller its
+        `probabilities` layer by layer."""
         self.warmup_probabilities: list[float] = []
         """Of the steps of the block at hand; set by LayerWarmup."""
         self.on_ranked: Callable[[float], None] | None = None
@@ -327,7 +328,8 @@ class TabNAS(LightningModule):
         """Keep this block's metrics if another hundredth of the search is over."""
         before = (self.step - n_steps) * HISTORY_POINTS // self.total_steps
         if self.step * HISTORY_POINTS // self.total_steps > before:
-            self.history.append({"step": self.step, **metrics, "probabilities": self.layer_probabilities()})
+            controller = {"probabilities": self.layer_probabilities()} if self.method.has_controller else {}
+            self.history.append({"step": self.step, **metrics, **controller})
 
     def layer_probabilities(self) -> list[list[float]]:
         """p_ij per layer, without the padding."""
