@@ -45,7 +45,9 @@ def log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> None
     values = {"final/params": best["costs"]["params"], "final/prob_valid": finished["search"]["prob_valid"]}
     for kind, split in (("final", "stand_alone"), ("test", "test")):
         told = best[split] or {}
-        values |= {f"{kind}/{name}": told[name]["mean"] for name in told if name != "seconds"}
+        values |= {
+            f"{kind}/{name}": told[name]["mean"] for name in ("loss", *setup.table.task.measured) if name in told
+        }
     logger.log_metrics(values, setup.search.total_steps)
     logger.finalize("success")
 
