@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "encoder": {"numerical"},
     "network": set(),
     "ranks": set(),
+    "accelerator": {"errors", "trainer"},
     "trainer": {"errors", "ranks"},
     "space": {"errors"},
     "cli": {"errors", "ranks"},
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": {"space", "ranks"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
-        "task", "data",
+        "task", "data", "accelerator",
     },
     "trust": {"statistics"},
     "toy": {

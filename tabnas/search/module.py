@@ -342,7 +342,12 @@ class TabNAS(LightningModule):
         """Loss of a child on the validation split, at most `selection.max_rows` of it, with the SuperNet's weights."""
         step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
         rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
-        return self.one_shot(widths, rows.map(lambda column: column.to(self.controller.logits.device)))["loss"]
+        return self.one_shot(widths, rows.map(lambda column: column.to(self.evaluates_on)))["loss"]
+
+    @property
+    def evaluates_on(self) -> torch.device:
+        """Where `one_shot` is given its rows."""
+        return self.controller.logits.device
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = (*self.encoder.parameters(), *self.supernet.parameters())
