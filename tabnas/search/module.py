@@ -352,15 +352,8 @@ class TabNAS(LightningModule):
         step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
         rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
         self.counts["forward_passes"] += len(children) * -(-rows.n_rows // self.batch_size)
-        return losses_of(
-            children,
-            rows,
-            encoder=self.encoder,
-            supernet=self.supernet,
-            task=self.task,
-            device=self.evaluates_on,
-            on_ranked=self.on_ranked,
-        )
+        judged_by = (self.encoder, self.supernet, self.task)
+        return losses_of(children, rows, *judged_by, device=self.evaluates_on, on_ranked=self.on_ranked)
 
     def _child(self, widths: Widths) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths)

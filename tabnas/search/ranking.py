@@ -17,10 +17,10 @@ ROWS_AT_ONCE = 1024  # of a forward pass, whose layers then stay in a processor'
 def losses_of(
     children: Sequence[Widths],
     rows: Rows,
-    *,
     encoder: Encoder,
     supernet: SuperNet,
     task: Task,
+    *,
     device: torch.device,
     on_ranked: Callable[[float], None] | None = None,
 ) -> list[float]:
