@@ -28,6 +28,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "mnasnet": {"_target_": "tabnas.method.RewardShaping", "reward": "mnasnet", "beta": -0.07},
     "mnasnet_clipped": {"_target_": "tabnas.method.RewardShaping", "reward": "mnasnet_clipped", "beta": -0.07},
     "resource_oblivious": {"_target_": "tabnas.method.RewardShaping", "reward": "quality"},
+    "one_shot_uniform": {"_target_": "tabnas.search.without_controller.OneShotUniform"},
+    "bayesian": {"_target_": "tabnas.search.without_controller.Bayesian"},
+    "evolution": {"_target_": "tabnas.search.without_controller.Evolution"},
+    "random": {"_target_": "tabnas.search.without_controller.RandomSearch"},
+    "exhaustive": {"_target_": "tabnas.search.without_controller.Exhaustive"},
 }
 """As in conf/search; what is not said here is the class's default."""
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -107,6 +112,12 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def in_arguments(text: str) -> str:
+    """A line to the user with the arguments' names in place of config keys."""
+    keys = "|".join(map(re.escape, ARGUMENTS))
+    return re.sub(rf"\b({keys})", lambda key: ARGUMENTS[key.group()], text)
+
+
 @contextlib.contextmanager
 def errors_in_arguments() -> Iterator[None]:
     """A mistake as scikit-learn has it: a ValueError, in which arguments have the estimators' names."""
@@ -116,5 +127,4 @@ def errors_in_arguments() -> Iterator[None]:
         mistake = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(mistake, UserError):
             raise
-        keys = "|".join(map(re.escape, ARGUMENTS))
-        raise ValueError(re.sub(rf"\b({keys})", lambda key: ARGUMENTS[key.group()], str(mistake))) from None
+        raise ValueError(in_arguments(str(mistake))) from None

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ from tabnas.method import Method
 from tabnas.numerical import fitted
 from tabnas.optim import SGD, Adam
 from tabnas.progress import Display
+from tabnas.ranks import started_by_torchrun
 from tabnas.retrain import Retraining
 from tabnas.search.module import TabNAS
 from tabnas.search.selection import FinalSelection
 from tabnas.space import SearchSpace, Widths
+from tabnas.study.protocol import Study
 from tabnas.toy.search import ToySearch, ToySetup
 from tabnas.toy.table import LossTable
 
@@ -63,7 +66,10 @@ class Setup:
     new_encoder: Callable[[], Encoder]
     numerical_embedding: dict[str, Any] | None
     search: TabNAS
+    study: Study | None
     accelerator: str
+    devices: int
+    num_nodes: int
     max_epochs: int
     checkpoint_every_seconds: float
     retrain_seeds: int
@@ -105,10 +111,9 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
     trainer, dataset, retrain, seed = cfg.trainer, cfg.dataset, cfg.retrain, cfg.seed
     require_integer("seed", seed, low=0, high=2**63 - 1, remedy="any such integer will do")
     require_integer("trainer.max_epochs", trainer.max_epochs, low=1, remedy="30 epochs will do for Connect-4")
+    devices, num_nodes = _check_devices(cfg)
     if "losses" in dataset:
         return _build_toy(cfg, config, folder)
-    if "study" in cfg:
-        raise UserError("study", "must go with known losses", f"dataset={dataset.get('name')}", "give dataset=toy")
     require_integer("trainer.log_every_n_steps", trainer.log_every_n_steps, low=1, remedy="100 is a good choice")
     every = trainer.checkpoint_every_seconds
     require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
@@ -128,6 +133,7 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
         seed=seed,
         steps_per_block=trainer.log_every_n_steps,
         shuffle_rows=dataset.shuffle_rows,
+        n_replicas=devices * num_nodes * cfg.search.get("replicas_per_device", 1),
     )
     numerical_embedding = fitted(config["dataset"]["numerical_embedding"], table.train.numerical)
 
@@ -164,8 +170,9 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
         task=table.task,
         optimizer=optimizer,
         batch_size=data.batch_size,
-        total_steps=trainer.max_epochs * data.steps_per_epoch,
+        total_steps=trainer.max_epochs * data.search_steps_per_epoch,
         valid=data.valid,
+        n_devices=devices * num_nodes,
     )
     return Setup(
         config=config,
@@ -179,7 +186,10 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
         new_encoder=new_encoder,
         numerical_embedding=numerical_embedding,
         search=search,
+        study=_study(cfg, known_losses=False),
         accelerator=cfg.accelerator.name,
+        devices=devices,
+        num_nodes=num_nodes,
         max_epochs=trainer.max_epochs,
         checkpoint_every_seconds=every,
         retrain_seeds=retrain.seeds,
@@ -218,6 +228,12 @@ def table_from(dataset: DictConfig) -> Table:
 def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetup:
     """Known losses in place of a network and its data."""
     dataset = config["dataset"]
+    for key in ("trainer.devices", "trainer.num_nodes", "search.replicas_per_device"):
+        if OmegaConf.select(cfg, key, default=1) != 1:
+            remedy = f"leave out {key}"
+            raise UserError(
+                key, "must be 1 with known losses, whose searches are one replica", OmegaConf.select(cfg, key), remedy
+            )
     space = SearchSpace(config["space"]["choices"])
     table = LossTable(dataset["losses"], dataset.get("n_inputs"), dataset.get("n_outputs"), space)
     shape: dict[str, Any] = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
@@ -235,10 +251,22 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
         limits=limits,
         costs=lambda widths: {params.name: params(widths), **limits.amounts(widths)},
         search=ToySearch(method, table, cfg.trainer.max_epochs * table.steps_per_epoch),
-        study=_instantiated("study", cfg.study) if "study" in cfg else None,
+        study=_study(cfg, known_losses=True),
         max_epochs=cfg.trainer.max_epochs,
         seed=cfg.seed,
     )
+
+
+def _study(cfg: DictConfig, *, known_losses: bool) -> Study | None:
+    """The study that the run is, if it is one; known_losses: whether its data are."""
+    if "study" not in cfg:
+        return None
+    study: Study = _instantiated("study", cfg.study)
+    if study.known_losses != known_losses:
+        rule = "must go with known losses" if study.known_losses else "must go with a table of rows"
+        remedy = "give dataset=toy" if study.known_losses else "give another dataset"
+        raise UserError("study", rule, f"dataset={cfg.dataset.get('name')}", remedy)
+    return study
 
 
 def _method(cfg: DictConfig, space: SearchSpace, limits: Limits) -> Method:
@@ -315,6 +343,25 @@ def _parameters(target: Any) -> dict[str, inspect.Parameter]:
 def torch_device(accelerator: str) -> str:
     """Where networks are timed."""
     return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _check_devices(cfg: DictConfig) -> tuple[int, int]:
+    """trainer.devices and trainer.num_nodes, which the processes that were started must agree with."""
+    devices, num_nodes = cfg.trainer.get("devices", 1), cfg.trainer.get("num_nodes", 1)
+    require_integer("trainer.devices", devices, low=1, remedy="1 is one process on one device")
+    require_integer("trainer.num_nodes", num_nodes, low=1, remedy="1 is one machine")
+    replicas = cfg.search.get("replicas_per_device", 1)
+    require_integer("search.replicas_per_device", replicas, low=1, remedy="1 is a replica for each device")
+    started = int(os.environ.get("WORLD_SIZE", 1)) if started_by_torchrun() else None
+    if started not in (None, devices * num_nodes):
+        rule = f"must make up, times trainer.num_nodes={num_nodes}, the {started} processes torchrun has started"
+        raise UserError("trainer.devices", rule, devices, "give the number of processes on each machine")
+    if num_nodes > 1 and started is None:
+        raise UserError("trainer.num_nodes", "must go with torchrun on each machine", num_nodes, "see the README")
+    available = torch.cuda.device_count()
+    if cfg.accelerator.get("name") == "gpu" and available and devices > available:
+        raise UserError("trainer.devices", f"must be at most the {available} GPUs there are", devices, "give fewer")
+    return devices, num_nodes
 
 
 def _check_accelerator(name: str) -> None:

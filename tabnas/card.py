@@ -52,12 +52,14 @@ def _of_metrics(valid: Mapping[str, Any], test: Mapping[str, Any] | None) -> lis
         "|".join(["", f" {name} ", *(_with_interval(split.get(name)) for split in splits.values()), ""])
         for name in valid
     ]
-    chosen_by = "The network was chosen by the validation rows, so that its figures there are a little too good"
     if test is None:
-        expected = f"{chosen_by}: expect a little less on new rows"
+        expected = "This network was chosen by these rows: expect a little less on new rows"
     else:
-        expected = f"Expect the test figures on new rows: nothing was fitted or chosen by the test rows. {chosen_by}"
-    about = f"{expected}; expect nothing on rows of another kind. Intervals tell of the number of rows alone."
+        expected = (
+            "This network was chosen by the validation rows, which makes its figures there a little too good. Nothing "
+            "was fitted or chosen by the test rows: expect their figures on new rows"
+        )
+    about = f"{expected}, and nothing on rows of another kind. Intervals tell of the number of rows alone."
     return ["\n".join(rows), about]
 
 

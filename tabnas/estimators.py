@@ -28,7 +28,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tabnas import model, result
-from tabnas.arguments import config_from, errors_in_arguments
+from tabnas.arguments import config_from, errors_in_arguments, in_arguments
 from tabnas.build import Setup, build
 from tabnas.data.frame import from_frame
 from tabnas.data.frame.values import texts
@@ -117,6 +117,9 @@ class _TabNAS(BaseEstimator):
                 completed(setup, started, command, [], quiet=quiet, tensorboard=self.folder is not None)
                 self.result_ = result.read(folder)
                 self.predictor_ = Predictor(folder, torch.float64)
+        trust = self.result_["trust"]
+        if trust and trust["remedy"]:
+            trust["remedy"] = in_arguments(trust["remedy"])
         best = self.result_["architectures"][self.result_["best"]]
         self.architecture_ = tuple(best["widths"])
         self.costs_ = best["costs"]

@@ -145,7 +145,7 @@ def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**{name: sum(outcome[name] for outcome in outcomes) for name in COSTS}, **spread(metrics)}
 
 
-def tested(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def summary_on_test(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Several seeds' outcomes on the test split as result.json has them; None where one has none."""
     tested = [outcome.get("test") for outcome in outcomes]  # left out by versions without test splits
     return None if None in tested else spread(cast(list[dict[str, float]], tested))

@@ -1,11 +1,14 @@
 """From a config to a result: `run(cfg)`. The phases are in pipeline."""
 
+import contextlib
 import logging
 import os
 import shlex
 import shutil
+import sys
 import time
 from pathlib import Path
+from typing import NoReturn, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -19,22 +22,39 @@ from tabnas.data import report as data_report
 from tabnas.errors import UserError
 from tabnas.hyperparameters import log_final, tensorboard_logger
 from tabnas.latency import Latency
-from tabnas.pipeline import as_result, best_of, retrained, save_network, searched
+from tabnas.pipeline import about, as_result, assist, best_of, retrained, save_network, searched
 from tabnas.progress import Display
+from tabnas.ranks import rank, started_by_torchrun
 from tabnas.result import Result
-from tabnas.run_folder import config_to_resume, forget, locked, overrides
+from tabnas.run_folder import check_for_processes, config_to_resume, forget, locked, overrides
+from tabnas.study.run import run_study
 from tabnas.toy import run as toy
 from tabnas.toy.search import TASK, ToySetup
-from tabnas.trainer import write_whole
+from tabnas.trainer import let_others_begin, wait_for_first, write_whole
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> Result:
-    """Search, select, retrain, report. `cfg` is the config as Hydra composed it; files go to Hydra's output folder."""
+    """Search, select, retrain, report. `cfg` is the config as Hydra composed it; files go to Hydra's output folder.
+
+    Of several processes the first does all of this; the others take part in it, and end here.
+    """
     folder = Path(HydraConfig.get().runtime.output_dir)
+    check_for_processes(cfg)
+    if rank() > 0:
+        _assist(folder)
     with locked(folder):
         return _run(cfg, folder)
+
+
+def _assist(folder: Path) -> NoReturn:
+    logging.disable()
+    if started_by_torchrun():
+        wait_for_first()
+    with contextlib.suppress(UserError):  # the first process meets it too, and tells
+        assist(cast(Setup, build(cast(DictConfig, OmegaConf.load(folder / RUN_CONFIG)), folder)))
+    sys.exit()
 
 
 def _run(cfg: DictConfig, folder: Path) -> Result:
@@ -43,7 +63,7 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             remedy = f"name another, or go on with that run by resume={os.path.relpath(folder)}"
             raise UserError("hydra.run.dir", "must not be the folder of another run", str(folder), remedy)
     else:
-        cfg = config_to_resume(folder)
+        cfg = config_to_resume(cfg, folder)
         if (folder / result.FILE).exists():
             log.warning("resume: this run had finished; nothing was done")
             finished = result.read(folder)
@@ -65,8 +85,13 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             cost.write(folder / LATENCIES)
             spread = 100 * cost.relative_spread
             log.info("latency: a layer's interquartile range was %.1f %% of its median, in the median", spread)
+    if started_by_torchrun():
+        let_others_begin()
     if isinstance(setup, ToySetup):
         return _run_toy(setup, started)
+    if setup.study is not None:
+        _tell_of_data(setup, quiet=False)
+        return run_study(setup.study, setup, about(setup), started)
     given = overrides(folder)
     finished = completed(setup, started, shlex.join(["python", "train.py", *given]), given)
     _report(folder)
@@ -130,7 +155,9 @@ def _tell_of_data(setup: Setup, quiet: bool) -> None:
 
 def _run_toy(setup: ToySetup, started: float) -> Result:
     if setup.study is not None:
-        return toy.run_study(setup, started)
+        best = setup.best_feasible()
+        told = {"widths": list(best), "loss": setup.data.losses[best], "costs": setup.costs(best)}
+        return run_study(setup.study, setup, {**setup.about(), "best": told}, started)
     finished = toy.run(setup, started)
     result.write(setup.folder, finished)
     _show(finished, setup.folder)

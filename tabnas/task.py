@@ -130,6 +130,8 @@ N_GROUPS = 20
 """Of rows, left out one at a time for an interval."""
 STUDENT_T = 2.093
 """Its 97.5 % quantile at N_GROUPS − 1 degrees of freedom."""
+LEAST = {"r2": -math.inf}  # of the others: 0
+MOST = {"loss": math.inf, "rmse": math.inf}  # of the others: 1
 
 
 def evaluate(
@@ -192,5 +194,6 @@ def with_intervals(
         squares = sum((other - value) ** 2 for other in without[name])
         half = STUDENT_T * math.sqrt(squares * (n_groups - 1) / n_groups)
         if math.isfinite(half):
-            told[name] = {"value": value, "interval": [value - half, value + half]}
+            interval = [max(value - half, LEAST.get(name, 0.0)), min(value + half, MOST.get(name, 1.0))]
+            told[name] = {"value": value, "interval": interval}
     return told

@@ -35,7 +35,8 @@ SMALL = {
 }  # fmt: skip
 OPTIONS = (
     "space.choices=[[8,16]]", "limits.0.limit=5000", "trainer.max_epochs=2", "retrain.max_epochs=3", "retrain.seeds=1",
-    "optimizer.lr=0.02", "dataset.batch_size=16", "dataset.drop_uninformative=false", "hydra.run.dir=run",
+    "optimizer.lr=0.02", "dataset.batch_size=16", "dataset.drop_uninformative=false",
+    "dataset.test_fraction=0", "hydra.run.dir=run",
 )  # fmt: skip
 
 
@@ -108,6 +109,16 @@ def strip(architecture: dict) -> dict:
     """Without seconds."""
     stand_alone = {k: v for k, v in architecture["stand_alone"].items() if k != "seconds"}
     return {**architecture, "stand_alone": stand_alone}
+
+
+@pytest.mark.parametrize("method", ["random", "exhaustive", "evolution"])
+def test_a_search_without_a_controller(method):
+    X, y = load_wine(return_X_y=True)
+    options = {"num_architectures": 2} if method == "random" else {}
+    found = TabNASClassifier(**SMALL, method=method, method_options=options).fit(X, y)
+    assert found.result_["search"]["method"] == method
+    assert set(found.architectures_["architecture"]) == {"8", "16"}
+    assert found.architectures_["one_shot_loss"].isna().all() == (method == "random")
 
 
 def test_what_is_fitted(fitted):

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from tabnas import reward as rewards
-from tabnas.controller import sample
 from tabnas.errors import UserError, require_number, require_one_of
 from tabnas.method.base import Method, Step, policy_gradient
 
@@ -36,9 +35,6 @@ class RewardShaping(Method):
             raise UserError("limits", "must be one with a reward that has one T0", len(self.limits.costs), remedy)
         self.reward = reward
         self.beta: float | Tensor = beta
-
-    def draw(self, logits: Tensor) -> Tensor:
-        return sample(logits, self.num_children, self.generator)
 
     def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
         reward = quality

@@ -29,9 +29,21 @@ class Point:
     is_best: bool = False
 
 
-def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str, limit: float | None = None) -> Markup:
-    """Points with error bars and labels; `limit` is a line across the horizontal axis. Arrows tell of outliers."""
-    x_reach, y_reach = _reach([point.x for point in points]), _reach([point.y for point in points])
+def scatter(
+    points: Sequence[Point],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    limit: float | None = None,
+    cut_outliers: bool = True,
+) -> Markup:
+    """Points with error bars and labels.
+
+    limit: a line across the horizontal axis. cut_outliers: draw them at the edge, with an arrow.
+    """
+    reach = _reach if cut_outliers else max
+    x_reach, y_reach = reach([point.x for point in points]), reach([point.y for point in points])
     x_values = [min(point.x, x_reach) for point in points] + ([] if limit is None else [limit])
     y_values = [value for point in points if point.y <= y_reach for value in (point.low, point.high)]
     frame = Frame.of(around(x_values), around(y_values, 0.1))

@@ -1,9 +1,10 @@
 """How the architectures of a run compare."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from scipy.stats import ttest_ind_from_stats
+from scipy.stats import t
 
 from tabnas.report import words
 from tabnas.report.charts import Point, scatter
@@ -14,16 +15,23 @@ SHAPES = {"search": "circle", "uniform width": "square", "random feasible": "tri
 OTHER = "diamond"
 
 
-def within_noise(one: dict[str, Any], other: dict[str, Any], level: float = 0.05) -> bool:
-    """Whether the losses of two architectures' trainings do not differ by Welch's t-test; True for single trainings."""
-    a, b = (found["stand_alone"]["loss"] for found in (one, other))
-    if a.get("std") is None or b.get("std") is None:
-        return True
-    if a["std"] == b["std"] == 0:
-        return bool(a["mean"] == b["mean"])
-    sizes = [len(told["runs"]) for told in (a, b)]
-    test = ttest_ind_from_stats(a["mean"], a["std"], sizes[0], b["mean"], b["std"], sizes[1], equal_var=False)
-    return bool(test.pvalue > level)
+def within_noise(best: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Those whose mean loss is not told from the best's by a t-test at 5 %; None where all were trained once.
+
+    The variance of a training is pooled over all of them: two or three trainings alone tell little of it.
+    """
+    told = [found["stand_alone"]["loss"] for found in (best, *others)]
+    freedom = sum(len(loss["runs"]) - 1 for loss in told)
+    if not freedom:
+        return None
+    squares = sum((len(loss["runs"]) - 1) * loss["std"] ** 2 for loss in told if loss.get("std") is not None)
+    margin = float(t.ppf(0.975, freedom)) * math.sqrt(squares / freedom)
+
+    def is_close(loss: dict[str, Any]) -> bool:
+        error = math.sqrt(1 / len(loss["runs"]) + 1 / len(told[0]["runs"]))
+        return bool(loss["mean"] - told[0]["mean"] <= margin * error)
+
+    return [found for found, loss in zip(others, told[1:], strict=True) if is_close(loss)]
 
 
 def compared(result: Result) -> dict[str, Any]:
@@ -31,6 +39,7 @@ def compared(result: Result) -> dict[str, Any]:
     dataset = result["dataset"]
     best = result["architectures"][result["best"]]
     found = sorted(result["architectures"], key=lambda a: a["stand_alone"]["loss"]["mean"])
+    close = within_noise(best, [a for a in found if a is not best]) or []
     metrics = ["loss", *dataset["metrics"]]
     has_test = any(a.get("test") for a in found)
     has_one_shot = any(a.get("one_shot") for a in found)
@@ -45,7 +54,7 @@ def compared(result: Result) -> dict[str, Any]:
             "valid": [words.spread(a["stand_alone"][name]) for name in metrics],
             "test": [words.spread(a["test"][name]) if a.get("test") and name in a["test"] else "" for name in metrics],
             "is_best": a is best,
-            "is_close": a is not best and within_noise(best, a) and best["stand_alone"]["loss"].get("std") is not None,
+            "is_close": any(a is other for other in close),
         }
         for rank, a in enumerate(found, start=1)
     ]
@@ -56,7 +65,7 @@ def compared(result: Result) -> dict[str, Any]:
         "has_test": has_test,
         "has_one_shot": has_one_shot,
         "shapes": [
-            (name, key(s)) for name, s in [*SHAPES.items(), ("other", OTHER)] if s in {row["shape"] for row in rows}
+            (name, key(s)) for name, s in [*SHAPES.items(), ("others", OTHER)] if s in {row["shape"] for row in rows}
         ],
         "charts": _charts(result, found, best) if len(found) > 1 else [],
     }
@@ -98,6 +107,7 @@ def _charts(result: Result, found: list[dict[str, Any]], best: dict[str, Any]) -
                 "drawing": scatter(
                     [point(rank, a, a["one_shot"]["loss"]) for rank, a in seen],
                     x_label=f"one-shot {loss}", y_label=loss, title=f"{loss} over one-shot {loss}",
+                    cut_outliers=False,
                 ),
             }
         )  # fmt: skip

@@ -122,13 +122,13 @@ def _not_of_the_search(best: dict[str, Any], ordered: list[dict[str, Any]]) -> l
 def _closeness(best: dict[str, Any], others: list[dict[str, Any]]) -> str:
     if not others:
         return "No other network was trained, so there is nothing to compare it with."
-    n = n_trainings(best)
-    if n < 2:
+    near = within_noise(best, others)
+    if near is None:
         return "Each network was trained once, so how much training varies is unknown: small differences tell nothing."
-    close = [words.hyphenated(found["widths"]) for found in others if within_noise(best, found)]
-    if not close:
+    if not near:
         return f"It is better than the other {len(others)} by more than the noise of training."
-    meaning = f"within the noise of training: as good, as far as {n} trainings tell."
+    close = [words.hyphenated(found["widths"]) for found in near]
+    meaning = f"within the noise of training: as good, as far as {n_trainings(best)} trainings tell."
     if len(close) == len(others):
         return f"All {words.count(len(others), 'other')} are {meaning}" if len(close) > 1 else f"The other is {meaning}"
     them = words.listed(close) if len(close) <= 4 else f"{len(close)} of them"

@@ -39,7 +39,7 @@ def ticks(low: float, high: float, n: int = 4) -> list[tuple[float, str]]:
     """Round values within a range, about n of them, with as many decimals as all of them need."""
     found = [t for t in MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
     unit, name = (1e6, "M") if max(map(abs, found), default=0) >= 1e6 else (1.0, "")
-    decimals = max((len(f"{t / unit:.10g}".partition(".")[2]) for t in found), default=0)
+    decimals = max((len(f"{t / unit:.10f}".rstrip("0").partition(".")[2]) for t in found), default=0)
     return [(t, f"{t / unit:,.{decimals}f}{name}") for t in found]
 
 

@@ -127,9 +127,9 @@ def _picture(result: Result, found: dict[str, Any]) -> Any:
 
 def _noise(rows: Sequence[dict[str, Any]]) -> str:
     best, *others = rows
-    if best["found"]["stand_alone"]["loss"].get("std") is None:
+    close = within_noise(best["found"], [row["found"] for row in others])
+    if close is None:
         return "Each network was trained once, so how much training varies is unknown: small differences tell nothing."
-    close = [row["job"] for row in others if within_noise(best["found"], row["found"])]
     if not close:
         return f"It is better than all {len(others)} others by more than the noise of training."
     meaning = "within the noise of training of it."

@@ -21,8 +21,8 @@ from tabnas.search.module import HISTORY_POINTS
 from tabnas.search.plain import random_feasible, uniform_width
 from tabnas.search.selection import FinalSelection
 from tabnas.space import SearchSpace, Widths
+from tabnas.study.protocol import Study
 from tabnas.supernet import SuperNet
-from tabnas.toy.study import Study
 from tabnas.toy.table import LossTable
 
 TASK = "known losses"

@@ -129,7 +129,7 @@ def test_every_child_of_an_exact_search_is_feasible_and_counted(new_search, tmp_
     update, quality = type(small.search)._weight_update, type(small.search)._quality
 
     def weight_update(self, rows, widths, *more):
-        trained_widths.append(widths)
+        trained_widths.extend(widths)
         return update(self, rows, widths, *more)
 
     def qualities(self, rows, children):

@@ -59,6 +59,7 @@ def test_a_run_by_one_shot_losses(train_py, tmp_path, search):
     assert {a["probability"] for a in chosen} == {None}
     assert about["history"][-1]["step"] == 4 * 22
     assert {point["prob_valid"] for point in about["history"]} == {None}
+    assert not any("probabilities" in point for point in about["history"])
     assert found["trust"]["n"] == len(found["architectures"]) >= 6
 
 
@@ -89,7 +90,7 @@ def test_only_the_best_of_many_are_shown(train_py, tmp_path, monkeypatch):
     shown = [line.split()[0] for line in outcome.out.splitlines() if line.strip()[:1].isdigit()]
     best = sorted(architectures, key=lambda a: a["stand_alone"]["loss"]["mean"])[:4]
     assert shown == ["-".join(map(str, a["widths"])) for a in best]
-    assert "the best 4 of 11; validation split" in outcome.out
+    assert "the best 4 of 11; mean ± std" in outcome.out
 
 
 @pytest.mark.parametrize("search", ["evolution", "random"])
