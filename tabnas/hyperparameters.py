@@ -44,8 +44,9 @@ def log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> None
     best = min(searched, key=lambda found: found["stand_alone"]["loss"]["mean"])
     values = {"final/params": best["costs"]["params"], "final/prob_valid": finished["search"]["prob_valid"]}
     for kind, split in (("final", "stand_alone"), ("test", "test")):
-        told = best[split] or {}
-        values |= {f"{kind}/{name}": told[name]["mean"] for name in told if name != "seconds"}
+        if told := best[split]:
+            names = ("loss", *setup.table.task.measured)
+            values |= {f"{kind}/{name}": told[name]["mean"] for name in names if name in told}
     logger.log_metrics(values, setup.search.total_steps)
     logger.finalize("success")
 
