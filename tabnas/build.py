@@ -31,6 +31,7 @@ from tabnas.search.module import TabNAS
 from tabnas.search.selection import FinalSelection
 from tabnas.search.static import StaticTabNAS
 from tabnas.space import SearchSpace, Widths
+from tabnas.study.protocol import Study
 from tabnas.toy.search import ToySearch, ToySetup
 from tabnas.toy.table import LossTable
 
@@ -66,6 +67,7 @@ class Setup:
     new_encoder: Callable[[], Encoder]
     numerical_embedding: dict[str, Any] | None
     search: TabNAS
+    study: Study | None
     accelerator: str
     devices: int
     num_nodes: int
@@ -94,8 +96,11 @@ class Setup:
         )
 
 
-def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
-    """Instantiate a config; UserError for whatever in it cannot work, before anything is trained."""
+def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: bool = False) -> Setup | ToySetup:
+    """Instantiate a config; UserError for whatever in it cannot work, before anything is trained.
+
+    table: in place of the one that `dataset` names. quiet: no progress is shown.
+    """
     for key in cfg:
         if key not in TOP_LEVEL_KEYS:
             raise unknown(str(key), key, TOP_LEVEL_KEYS)
@@ -110,8 +115,6 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     devices, num_nodes = _check_devices(cfg)
     if "losses" in dataset:
         return _build_toy(cfg, config, folder)
-    if "study" in cfg:
-        raise UserError("study", "must go with known losses", f"dataset={dataset.get('name')}", "give dataset=toy")
     require_integer("trainer.log_every_n_steps", trainer.log_every_n_steps, low=1, remedy="100 is a good choice")
     every = trainer.checkpoint_every_seconds
     require_number("trainer.checkpoint_every_seconds", every, low=0, remedy="0 saves after every block")
@@ -123,7 +126,8 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     _check_accelerator(cfg.accelerator.name, devices)
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
-    table = table_from(dataset)
+    _check_serving(dataset)
+    table = table_from(dataset) if table is None else table
     data = TableDataModule(
         table,
         batch_size=dataset.batch_size,
@@ -158,6 +162,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
         n_outputs=table.task.n_outputs,
         n_embedding_params=sum(p.numel() for p in encoder.parameters()),
         device=torch_device(cfg.accelerator.name),
+        quiet=quiet,
     )
     method = _method(cfg, space, limits)
     search = (StaticTabNAS if cfg.accelerator.name == "tpu" else TabNAS)(
@@ -182,6 +187,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
         new_encoder=new_encoder,
         numerical_embedding=numerical_embedding,
         search=search,
+        study=_study(cfg, known_losses=False),
         accelerator=cfg.accelerator.name,
         devices=devices,
         num_nodes=num_nodes,
@@ -196,8 +202,7 @@ def build(cfg: DictConfig, folder: Path) -> Setup | ToySetup:
     )
 
 
-def table_from(dataset: DictConfig) -> Table:
-    """The table that `dataset` names: its settings but SERVING go to its _target_."""
+def _check_serving(dataset: DictConfig) -> None:
     for key in SERVING:
         if key not in dataset:
             raise UserError(f"dataset.{key}", "must be given", None, "see python train.py --help")
@@ -205,6 +210,10 @@ def table_from(dataset: DictConfig) -> Table:
         "dataset.embedding_dim", dataset.embedding_dim, low=1, remedy="the paper has 39 for Criteo, 2 for Connect-4"
     )
     require_one_of("dataset.sparse_embeddings", dataset.sparse_embeddings, (True, False))
+
+
+def table_from(dataset: DictConfig) -> Table:
+    """The table that `dataset` names: its settings but SERVING go to its _target_."""
     source = OmegaConf.masked_copy(dataset, [str(key) for key in dataset if key not in SERVING])
     known = _parameters(_target("dataset", source))
     if "name" not in known:
@@ -228,9 +237,12 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
             )
     space = SearchSpace(config["space"]["choices"])
     table = LossTable(dataset["losses"], dataset.get("n_inputs"), dataset.get("n_outputs"), space)
-    shape = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
+    shape: dict[str, Any] = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
     limits = _limits(config, space, folder, **shape, n_embedding_params=0, device="cpu")
     params = ParameterCount(**shape)
+    known = _parameters(_target("search", cfg.search))
+    brought = {"eta", "warmup_fraction"} - set(known)  # by dataset=toy, for a search that has no such settings
+    cfg.search = OmegaConf.masked_copy(cfg.search, [str(key) for key in cfg.search if key not in brought])
     method = _method(cfg, space, limits)
     return ToySetup(
         config=config,
@@ -240,10 +252,22 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
         limits=limits,
         costs=lambda widths: {params.name: params(widths), **limits.amounts(widths)},
         search=ToySearch(method, table, cfg.trainer.max_epochs * table.steps_per_epoch),
-        study=_instantiated("study", cfg.study) if "study" in cfg else None,
+        study=_study(cfg, known_losses=True),
         max_epochs=cfg.trainer.max_epochs,
         seed=cfg.seed,
     )
+
+
+def _study(cfg: DictConfig, *, known_losses: bool) -> Study | None:
+    """The study that the run is, if it is one; known_losses: whether its data are."""
+    if "study" not in cfg:
+        return None
+    study: Study = _instantiated("study", cfg.study)
+    if study.known_losses != known_losses:
+        rule = "must go with known losses" if study.known_losses else "must go with a table of rows"
+        remedy = "give dataset=toy" if study.known_losses else "give another dataset"
+        raise UserError("study", rule, f"dataset={cfg.dataset.get('name')}", remedy)
+    return study
 
 
 def _method(cfg: DictConfig, space: SearchSpace, limits: Limits) -> Method:
@@ -255,9 +279,11 @@ def _method(cfg: DictConfig, space: SearchSpace, limits: Limits) -> Method:
     return method
 
 
-def _limits(config: dict[str, Any], space: SearchSpace, folder: Path, **networks: Any) -> Limits:
+def _limits(
+    config: dict[str, Any], space: SearchSpace, folder: Path, *, quiet: bool = False, **networks: Any
+) -> Limits:
     """What `limits` asks for; in `config` they are numbers afterwards. networks: see limits_from."""
-    with Display() as display:
+    with Display(quiet) as display:
         limits, config["limits"] = limits_from(
             config.get("limits"),
             space,

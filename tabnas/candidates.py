@@ -8,6 +8,7 @@ import torch
 from tabnas.build import Setup, torch_device
 from tabnas.latency import Latency, measure_network
 from tabnas.search.plain import random_feasible, uniform_width
+from tabnas.search.without_controller import RandomSearch
 from tabnas.space import Widths
 
 log = logging.getLogger(__name__)
@@ -21,17 +22,16 @@ def candidates(setup: Setup) -> list[dict[str, Any]]:
     """What the search selected and two plain choices at the same limit, each once, with their one-shot metrics.
 
     Where those are fewer than `retrain.min_architectures`, others that lie evenly over the one-shot ranking fill up,
-    by which trust.assess judges it.
+    by which trust.assess judges it. Without a SuperNet there are neither metrics, None, nor a ranking.
     """
     search = setup.search
     chosen: dict[Widths, dict[str, Any]] = {}
     for selected in search.selection.selected:
         chosen[selected.widths] = {"chosen_by": "search", "probability": selected.probability}
     draws = torch.Generator().manual_seed(setup.seed)
-    plain = {
-        "uniform width": uniform_width(setup.space, setup.limits),
-        "random feasible": random_feasible(setup.space, setup.limits, search.method.program, draws),
-    }
+    plain = {"uniform width": uniform_width(setup.space, setup.limits)}
+    if not isinstance(search.method, RandomSearch):
+        plain["random feasible"] = random_feasible(setup.space, setup.limits, search.method.program, draws)
     for name, widths in plain.items():
         if widths is None:
             log.warning("%s: no such architecture was found within the limit", name)
@@ -39,15 +39,16 @@ def candidates(setup: Setup) -> list[dict[str, Any]]:
             chosen[widths]["chosen_by"] += f", {name}"
         else:
             chosen[widths] = {"chosen_by": name, "probability": None}
-    for widths in _over_the_ranking(setup, setup.min_architectures - len(chosen), set(chosen), draws):
-        chosen[widths] = {"chosen_by": "check of the ranking", "probability": None}
+    if search.method.trains_supernet:
+        for widths in _over_the_ranking(setup, setup.min_architectures - len(chosen), set(chosen), draws):
+            chosen[widths] = {"chosen_by": "check of the ranking", "probability": None}
     return [
         {
             "widths": list(widths),
             "costs": setup.costs(widths),
             **_measured(setup, widths),
             **about,
-            "one_shot": search.one_shot(widths, setup.data.valid),
+            "one_shot": search.one_shot(widths, setup.data.valid) if search.method.trains_supernet else None,
         }
         for widths, about in chosen.items()
     ]
@@ -60,7 +61,8 @@ def _over_the_ranking(setup: Setup, n: int, known: set[Widths], draws: torch.Gen
     program = setup.search.method.program
     drawn = {random_feasible(setup.space, setup.limits, program, draws) for _ in range(N_RANKED)}
     others = sorted(widths for widths in drawn if widths is not None and widths not in known)
-    ranked = sorted(others, key=setup.search.one_shot_loss)
+    losses = dict(zip(others, setup.search.one_shot_losses(others), strict=True))
+    ranked = sorted(others, key=losses.__getitem__)
     n = min(n, len(ranked))
     return [ranked[(2 * i + 1) * len(ranked) // (2 * n)] for i in range(n)]
 

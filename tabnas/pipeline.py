@@ -19,45 +19,51 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from tabnas import accelerator, model
 from tabnas.build import Setup
 from tabnas.candidates import candidates
+from tabnas.data.table import Rows
 from tabnas.errors import ProcessLost, UserError
 from tabnas.progress import Display, RetrainProgress, SearchProgress
 from tabnas.ranks import rank
 from tabnas.result import VERSION, Result
-from tabnas.retrain import summary
+from tabnas.retrain import summary, summary_on_test
 from tabnas.search.dashboard import Dashboard
 from tabnas.space import Widths, hyphenated
-from tabnas.task import outputs_of, with_intervals
+from tabnas.stand_alone import StandAlone
+from tabnas.task import Task, outputs_of, with_intervals
 from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, processes, wait_for_all, write_whole
 from tabnas.trust import assess
 
 log = logging.getLogger(__name__)
 
-
 SEARCH, CHECKPOINT = "search.json", "checkpoints/last.ckpt"
 
 
-def searched(setup: Setup, logger: TensorBoardLogger, display: Display) -> dict[str, Any]:
+def searched(setup: Setup, logger: TensorBoardLogger | None, display: Display) -> dict[str, Any]:
     """What the search found, from search.json where a run that is resumed has left it."""
     path, checkpoint = setup.folder / SEARCH, setup.folder / CHECKPOINT
     if path.exists():
         return cast(dict[str, Any], json.loads(path.read_text()))
     search = setup.search
-    if search.n_replicas > 1:
-        log.info("search: replicas: %d; devices: %d", search.n_replicas, search.n_devices)
-    log.info("search: %d steps among %d architectures", search.total_steps, setup.space.size)
-    if checkpoint.exists():
-        log.info("search: goes on from %s", checkpoint)
-    _fit_search(setup, checkpoint, [Dashboard(logger), SearchProgress(display)], logger)
+    trains = search.method.trains_supernet
+    if trains:
+        if search.n_replicas > 1:
+            log.info("search: replicas: %d; devices: %d", search.n_replicas, search.n_devices)
+        log.info("search: %d steps among %d architectures", search.total_steps, setup.space.size)
+        if checkpoint.exists():
+            log.info("search: goes on from %s", checkpoint)
+        dashboard = [] if logger is None else [Dashboard(logger)]
+        _fit_search(setup, checkpoint, [*dashboard, SearchProgress(display)], logger)
+    else:
+        search.selection.selected = search.selection.select(search)
     logits = search.controller.logits.tolist()
     found: dict[str, Any] = {
         "search": {
             "method": search.method.name,
-            "epochs": setup.max_epochs,
+            "epochs": setup.max_epochs if trains else 0,
             **search.counts,
             "seconds": search.seconds,
             "prob_valid": math.exp(search.method.log_prob_valid(search.controller.logits)),
             "gradient_error": search.method.gradient_error,
-            "leading": _leading(setup),
+            "leading": _leading(setup) if search.method.has_controller else None,
             "logits": [row[:n] for row, n in zip(logits, setup.space.n_choices, strict=True)],
             "selection": search.selection.selected[0].how,
             "history": search.history,
@@ -94,7 +100,8 @@ def assist(setup: Setup) -> None:
     path = setup.folder / SEARCH
     if path.exists():
         return  # the search is over, and the first process, which has not started the others, goes on alone
-    _fit_search(setup, setup.folder / CHECKPOINT, [])
+    if setup.search.method.trains_supernet:
+        _fit_search(setup, setup.folder / CHECKPOINT, [])
     wait_for_all()
     chosen = json.loads(path.read_text())["candidates"]
     for widths, group in _trainings(setup, chosen)[rank() :: processes()]:
@@ -117,7 +124,7 @@ def _trainings(setup: Setup, chosen: list[dict[str, Any]]) -> list[tuple[Widths,
 
 
 def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> tuple[list[dict[str, Any]], float]:
-    """The candidates with their stand-alone metrics, and the seconds their training took.
+    """The candidates with their metrics after training from scratch, and the seconds this took.
 
     Of several processes each trains its share, and leaves the outcomes in files; this one goes through all.
     """
@@ -125,7 +132,7 @@ def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> t
     progress = RetrainProgress(display, len(chosen) * setup.retrain_seeds, steps)
     trainings = _trainings(setup, chosen)
     own = trainings[:: processes()]
-    outcomes: dict[Widths, dict[int, dict[str, float]]] = {widths: {} for widths, _ in trainings}
+    outcomes: dict[Widths, dict[int, dict[str, Any]]] = {widths: {} for widths, _ in trainings}
     for number, (widths, group) in enumerate([*own, *(t for t in trainings if t not in own)]):
         if number == len(own):
             try:
@@ -140,9 +147,10 @@ def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> t
     architectures, seconds = [], 0.0
     for candidate in chosen:
         of_seeds = outcomes[tuple(candidate["widths"])]
-        stand_alone = summary([of_seeds[seed] for seed in sorted(of_seeds)])
+        in_order = [of_seeds[seed] for seed in sorted(of_seeds)]
+        stand_alone = summary(in_order)
         seconds += stand_alone["seconds"]
-        architectures.append({**candidate, "stand_alone": stand_alone})
+        architectures.append({**candidate, "stand_alone": stand_alone, "test": summary_on_test(in_order)})
     progress.finish()
     return architectures, seconds
 
@@ -161,11 +169,10 @@ def save_network(setup: Setup, best: dict[str, Any]) -> dict[str, Any]:
     state = torch.load(retraining.weights(tuple(best["widths"]), seed), weights_only=True)
     network = retraining.module(tuple(best["widths"]), seed)
     network.load_state_dict(state)
-    valid = setup.data.valid
+    valid = _measured(setup.table.task, network, setup.data.valid)
+    test = None if best["test"] is None else _measured(setup.table.task, network, cast(Rows, setup.data.test))
     encoding = None if setup.table.encoding is None else dict(setup.table.encoding)
     beside = encoding.pop("folder", None) if encoding else None  # Criteo's files in the cache
-    outputs = outputs_of(network.eval(), valid.numerical, valid.categorical)
-    metrics = with_intervals(setup.table.task, outputs, valid.target, valid.weight)
     model.save(
         setup.folder / model.FOLDER,
         state,
@@ -180,9 +187,16 @@ def save_network(setup: Setup, best: dict[str, Any]) -> dict[str, Any]:
         encoding=encoding,
         encoding_files=[Path(beside, name) for name in ("vocabulary", "quantiles")] if beside else (),
         decimal=setup.config["dataset"].get("decimal", "."),
-        metrics={name: {**told, **best["stand_alone"][name]} for name, told in metrics.items()},
+        metrics={name: {**told, **best["stand_alone"][name]} for name, told in valid.items()},
+        test_metrics=test,
     )
-    return {"seed": seed, "valid": metrics, "test": None}
+    return {"seed": seed, "valid": valid, "test": test}
+
+
+def _measured(task: Task, network: StandAlone, rows: Rows) -> dict[str, dict[str, Any]]:
+    """The network's metrics on these rows."""
+    outputs = outputs_of(network.eval(), rows.numerical, rows.categorical)
+    return with_intervals(task, outputs, rows.target, rows.weight)
 
 
 def as_result(
@@ -192,9 +206,21 @@ def as_result(
 
     search: the part of that name of `searched`. architectures: of `retrained`. network: of `save_network`.
     """
-    table, data = setup.table, setup.data
     return {
         "version": VERSION,
+        **about(setup),
+        "search": search,
+        "architectures": architectures,
+        "best": best_of(architectures),
+        "network": network,
+        "trust": assess(architectures, setup.config["retrain"]),
+    }
+
+
+def about(setup: Setup) -> dict[str, Any]:
+    """The part of the results that says what was asked."""
+    table, data = setup.table, setup.data
+    return {
         "config": setup.config,
         "dataset": {
             "name": setup.config["dataset"]["name"],
@@ -202,15 +228,11 @@ def as_result(
             "metrics": list(table.task.reported),
             "n_train": data.train.n_rows,
             "n_val": data.valid.n_rows,
+            "n_test": 0 if data.test is None else data.test.n_rows,
             "n_inputs": setup.search.encoder.n_inputs,
             "n_outputs": table.task.n_outputs,
             "columns": [asdict(column) for column in table.columns],
         },
         "space": {"choices": [list(layer) for layer in setup.space.choices], "size": setup.space.size},
         "limits": setup.config["limits"],
-        "search": search,
-        "architectures": architectures,
-        "best": best_of(architectures),
-        "network": network,
-        "trust": assess(architectures, setup.config["retrain"]),
     }

@@ -16,11 +16,14 @@ log = logging.getLogger(__name__)
 
 
 class Display(Progress):
-    """Phases with bar, share, time left and a status; draws on stderr if that is a terminal, else not at all."""
+    """Phases with bar, share, time left and a status; draws on stderr if that is a terminal, else not at all.
 
-    def __init__(self) -> None:
+    quiet: not at all.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
         console = Console(stderr=True)
-        hidden = rank() > 0 or not console.is_terminal
+        hidden = quiet or rank() > 0 or not console.is_terminal
         columns = (
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=20),
@@ -60,6 +63,8 @@ class SearchProgress(Callback):
         self.task = display.add_task("search", total=None, status="starting")
         self.logged = (0.0, 0)
         """Time and step of the last line of the log."""
+        self.ranked = 0.0
+        """Architectures, by their one-shot losses."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search: Any = pl_module
@@ -76,7 +81,7 @@ class SearchProgress(Callback):
         valid = outputs["prob_valid"] if outputs["prob_valid"] is not None else outputs["prob_valid_estimate"]
         if valid is not None:
             shown.append(f"P(V) {valid:.3f}")
-        if outputs["warmup_probability"] == 0:
+        if outputs["warmup_probability"] == 0 and search.method.has_controller:
             shown.append(f"leading {hyphenated(search.leading())}")
         phase = "warmup" if outputs["warmup_probability"] > 0 else "search"
         status = "  ".join(shown)
@@ -89,6 +94,15 @@ class SearchProgress(Callback):
             speed = (search.step - first) * search.batch_size * search.n_replicas / (now - before)
             log.info("%s: epoch %d over, %s, %s rows/s", phase, epoch, ", ".join(shown[1:]), f"{speed:,.0f}")
             self.logged = (now, search.step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        search: Any = pl_module
+        search.on_ranked = self._show_ranked  # the selection comes after the other callbacks
+
+    def _show_ranked(self, n_more: float) -> None:
+        self.ranked += n_more
+        status = f"{self.ranked:.0f} architectures ranked"
+        self.display.update(self.task, description="select", status=status)
 
 
 class RetrainProgress(Callback):

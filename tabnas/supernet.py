@@ -4,7 +4,7 @@ May import space and network. Shapes: B rows, L hidden layers.
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, cast
 
 import torch
@@ -43,15 +43,15 @@ class SuperNet(nn.Module):
             return self._masked(x, widths)
         return feedforward(x, self._sliced([int(w) for w in widths]))
 
-    def several(self, x: Tensor, children: Sequence[Sequence[int]]) -> list[Tensor]:
-        """The logits of each of several children on the same rows: x (B, n_inputs) → one (B, n_outputs) a child.
+    def several(self, x: Tensor, children: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+        """The logits of each of several children on the same rows, in turn: x (B, n_inputs) → (B, n_outputs) a child.
 
-        The first layer, the largest where there are many inputs, is computed once, for the widest of them.
+        What consecutive children have in common is computed once: their first layers of equal widths, and the next
+        layer's products for the widest of them. Sorted children have the most.
         """
-        sliced = [self._sliced(widths) for widths in children]
-        weight, bias = max((own[:2] for own in sliced), key=lambda pair: len(pair[1]))
-        first = F.linear(x, weight, bias)
-        return [feedforward(activated(first[:, : len(own[1])]), own[2:]) for own in sliced]
+        return _descend(
+            x, [(layer.weight, layer.bias) for layer in cast(Iterable[nn.Linear], self.layers)], children, 0
+        )
 
     def _sliced(self, widths: Sequence[int]) -> list[Tensor]:
         """The child's weights and biases, as views."""
@@ -95,6 +95,21 @@ def feedforward(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     for weight, bias in pairs[:-1]:
         x = activated(F.linear(x, weight, bias))
     return F.linear(x, *pairs[-1])
+
+
+def _descend(
+    x: Tensor, layers: Sequence[tuple[Tensor, Tensor]], children: Sequence[Sequence[int]], depth: int
+) -> Iterator[Tensor]:
+    """The logits of children that are alike in their first `depth` layers, whose activations, or the input, are x."""
+    weight, bias = layers[depth]
+    if depth == len(layers) - 1:
+        outputs = F.linear(x, weight[:, : x.shape[1]], bias)
+        yield from (outputs for _ in children)
+        return
+    widest = max(widths[depth] for widths in children)
+    products = F.linear(x, weight[:widest, : x.shape[1]], bias[:widest])
+    for width, alike in itertools.groupby(children, key=lambda widths: widths[depth]):
+        yield from _descend(activated(products[:, :width]), layers, list(alike), depth + 1)
 
 
 def activated(x: Tensor) -> Tensor:

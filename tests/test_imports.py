@@ -12,8 +12,9 @@ PACKAGE = ROOT / "tabnas"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "reward": set(),
+    "metrics": set(),
     "statistics": set(),
-    "task": set(),
+    "task": {"metrics"},
     "numerical": {"errors"},
     "encoder": {"numerical"},
     "network": set(),
@@ -22,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainer": {"errors", "ranks"},
     "space": {"errors"},
     "cli": {"errors", "ranks"},
+    "arguments": {"errors"},
     "run_folder": {"cli", "errors", "ranks"},
     "cost": {"space"},
     "controller": {"space"},
@@ -33,10 +35,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": {"errors", "supernet"},
     "data": {"errors", "task"},
     "result": {"trainer"},
+    "report": {"errors"},
     "card": set(),
     "model": {"card", "encoder", "errors", "network", "task", "trainer"},
     "predict": {"data", "errors", "model", "progress", "task"},
     "progress": {"space", "ranks"},
+    "export": {"card", "data", "errors", "latency", "model", "predict", "task", "trainer"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
         "task", "data", "accelerator",
@@ -44,7 +48,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trust": {"statistics"},
     "toy": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "supernet", "optim", "search",
-        "progress", "trainer",
+        "study", "trainer",
+    },
+    "study": {  # its jobs are built and searched as runs are
+        "errors", "space", "cost", "feasibility", "search", "task", "trainer", "progress", "cli", "statistics",
+        "hyperparameters", "pipeline", "build", "data",
     },
     "stand_alone": {"errors", "encoder", "optim", "task", "data"},
     "seeds": {"encoder", "network", "optim", "stand_alone", "data"},
@@ -54,7 +62,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}
-ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "pipeline", "candidates", "hyperparameters", "build", "bench", "__init__"}
+ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {
+    "run", "pipeline", "candidates", "hyperparameters", "estimators", "build", "bench", "__init__",
+}  # fmt: skip
 
 
 def parts():

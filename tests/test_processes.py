@@ -81,7 +81,7 @@ def test_a_lost_process_ends_the_run_which_goes_on_with_one(tmp_path, lost):
     line = "tabnas: error: a process of this run has ended before its time; go on with: python train.py resume=run\n"
     assert err == line
     found = done(tmp_path, "resume=run", "trainer.devices=1")
-    assert found["search"]["weight_updates"] == 200 * (1438 // 128)
+    assert found["search"]["weight_updates"] == 200 * (1258 // 128)
     assert found["config"]["search"]["replicas_per_device"] == 2
 
 

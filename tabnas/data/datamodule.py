@@ -17,7 +17,7 @@ READER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tabnas-reader")
 
 
 class TableDataModule(LightningDataModule):
-    """Loaders over a table's training and validation rows.
+    """Loaders over a table's training and validation rows; its test rows, served by none, are at hand as `test`.
 
     batch_size: rows of a minibatch; at most either split's rows.
     seed: of the order of the rows.
@@ -49,7 +49,7 @@ class TableDataModule(LightningDataModule):
         require_integer("dataset.shuffle_rows", shuffle_rows, low=batch_size * n_replicas, remedy=remedy)
         self.batch_size, self.seed, self.steps_per_block = batch_size, seed, steps_per_block
         self.shuffle_rows, self.n_replicas = shuffle_rows, n_replicas
-        self.train, self.valid = table.train, table.valid
+        self.train, self.valid, self.test = table.train, table.valid, table.test
 
     @property
     def steps_per_epoch(self) -> int:

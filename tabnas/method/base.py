@@ -50,6 +50,10 @@ class Method:
 
     num_children = 1
     """K, of a replica's RL step."""
+    has_controller = True
+    """Whether RL steps move the logits from where they begin, at a uniform distribution."""
+    trains_supernet = True
+    """Whether there is anything to train before a choice is made."""
 
     def __init__(
         self,

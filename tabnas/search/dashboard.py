@@ -14,7 +14,10 @@ FIGURE_EVERY_POINTS = 50  # history points between two heat maps, which take hal
 
 
 class Dashboard(Callback):
-    """Scalars after every block; probabilities per layer, entropies and the heat map at the history's points."""
+    """Scalars after every block; at the history's points probabilities per layer, entropies and the heat map.
+
+    Without a controller the loss of the SuperNet's training is all there is.
+    """
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         self.logger = logger
@@ -23,6 +26,8 @@ class Dashboard(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search = cast("TabNAS", pl_module)
         self.points_shown = len(search.history)
+        if not search.method.has_controller:
+            return
         layers = range(1, search.space.n_layers + 1)
         self.logger.experiment.add_custom_scalars(
             {
@@ -42,7 +47,7 @@ class Dashboard(Callback):
         self.logger.log_metrics(
             {name: value for name, value in self._scalars(search, outputs).items() if value is not None}, search.step
         )
-        if len(search.history) > self.points_shown:
+        if search.method.has_controller and len(search.history) > self.points_shown:
             self.points_shown = len(search.history)
             self._show_point(search, trainer)
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from tabnas.feasibility import MonteCarlo
 from tabnas.method import Method, Rejection, Step
 from tabnas.optim import SGD, Adam, Child, ChildOptimizer, schedule_factor
 from tabnas.reward import quality
+from tabnas.search.ranking import losses_of
 from tabnas.search.selection import FinalSelection
 from tabnas.search.warmup import LayerWarmup
 from tabnas.space import Widths
@@ -78,14 +79,18 @@ class TabNAS(LightningModule):
             "weight_updates": 0,
             "rl_updates": 0,
             "children_evaluated": 0,
+            "forward_passes": 0,
             "skipped_infeasible": 0,
             "skipped_no_sample": 0,
             "skipped_weight_updates": 0,
         }
         self.history: list[dict[str, Any]] = []
-        """About HISTORY_POINTS snapshots: step, the metrics of `training_step`, and `probabilities` layer by layer."""
+        """About HISTORY_POINTS snapshots: step, the metrics of `training_step`, and where there is a controller its
+        `probabilities` layer by layer."""
         self.warmup_probabilities: list[float] = []
         """Of the steps of the block at hand; set by LayerWarmup."""
+        self.on_ranked: Callable[[float], None] | None = None
+        """Told, while architectures are ranked by one-shot loss, how many more have been; for display."""
         self._callbacks: list[Callback] = [
             LayerWarmup(self.method.warmup_fraction),
             FinalSelection(**self.method.selection),
@@ -243,6 +248,7 @@ class TabNAS(LightningModule):
             children = children[evaluated]
         _refuse_divergence([(self.step, float(q)) for q in quality])
         self.counts["children_evaluated"] += sum(wanted)
+        self.counts["forward_passes"] += sum(wanted)
         step = self.method.step(self._logits(), children, quality, torch.ones(len(children), dtype=torch.bool))
         if not step.applies:
             self.counts["skipped_no_sample"] += 1
@@ -306,12 +312,13 @@ class TabNAS(LightningModule):
     def _metrics(self, losses: list[float], steps: list[Step]) -> dict[str, float | None]:
         log_probs = [float(s.log_prob_valid) for s in steps if s.log_prob_valid is not None]
         method = self.method
+        exact = method.has_controller and method.program is not None
         estimated = isinstance(method, Rejection) and isinstance(method.estimator, MonteCarlo) and log_probs
         return {
             "train_loss": _mean(losses),
             "reward": _mean([float(s.reward.mean()) for s in steps]),
             "advantage": _mean([float(s.advantage.abs().mean()) for s in steps]),
-            "prob_valid": None if method.program is None else math.exp(method.log_prob_valid(self._logits())),
+            "prob_valid": math.exp(method.log_prob_valid(self._logits())) if exact else None,
             "prob_valid_estimate": _mean([math.exp(log_p) for log_p in log_probs]) if estimated else None,
             "gradient_error": method.gradient_error,
             "warmup_probability": self.warmup_probabilities[0],
@@ -321,7 +328,8 @@ class TabNAS(LightningModule):
         """Keep this block's metrics if another hundredth of the search is over."""
         before = (self.step - n_steps) * HISTORY_POINTS // self.total_steps
         if self.step * HISTORY_POINTS // self.total_steps > before:
-            self.history.append({"step": self.step, **metrics, "probabilities": self.layer_probabilities()})
+            controller = {"probabilities": self.layer_probabilities()} if self.method.has_controller else {}
+            self.history.append({"step": self.step, **metrics, **controller})
 
     def layer_probabilities(self) -> list[list[float]]:
         """p_ij per layer, without the padding."""
@@ -334,15 +342,21 @@ class TabNAS(LightningModule):
 
     def one_shot(self, widths: Widths, rows: Rows) -> dict[str, float]:
         """`loss` and the task's metrics of a child on `rows`, with the SuperNet's weights."""
-        return evaluate(
-            self.task, lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths), *rows
-        )
+        return evaluate(self.task, self._child(widths), *rows)
 
-    def one_shot_loss(self, widths: Widths) -> float:
-        """Loss of a child on the validation split, at most `selection.max_rows` of it, with the SuperNet's weights."""
+    def one_shot_losses(self, children: Sequence[Widths]) -> list[float]:
+        """Loss of each child on the validation split, at most `selection.max_rows` of it, with the SuperNet's weights.
+
+        Counted in forward passes of a minibatch.
+        """
         step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
         rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
-        return self.one_shot(widths, rows.map(lambda column: column.to(self.evaluates_on)))["loss"]
+        self.counts["forward_passes"] += len(children) * -(-rows.n_rows // self.batch_size)
+        judged_by = (self.encoder, self.supernet, self.task)
+        return losses_of(children, rows, *judged_by, device=self.evaluates_on, on_ranked=self.on_ranked)
+
+    def _child(self, widths: Widths) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths)
 
     @property
     def evaluates_on(self) -> torch.device:
@@ -366,7 +380,7 @@ class TabNAS(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["tabnas"]
         self.step, self.seconds = state["step"], state["seconds"]
-        self.counts, self.history = dict(state["counts"]), list(state["history"])
+        self.counts, self.history = self.counts | state["counts"], list(state["history"])
         self.method.load_state_dict(state["method"])
         self.generator.set_state(state["generator"].cpu())
 

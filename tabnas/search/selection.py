@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from tabnas.controller import log_prob, sample
 from tabnas.cost import Flops, ParameterCount
 from tabnas.errors import require_integer, require_number, require_one_of
 from tabnas.method import Method
+from tabnas.search.without_controller import WithoutController
 from tabnas.space import Widths
 
 if TYPE_CHECKING:
@@ -26,13 +28,15 @@ class Selected:
 
     widths: Widths
     probability: float | None
-    """P(y | V) under the final logits; None where no estimate of P(V) was to be had."""
+    """P(y | V) under the final logits; None without a controller, or where no estimate of P(V) was to be had."""
     how: str
     """The rule that chose it, in words."""
 
 
 class FinalSelection(Callback):
     """At the end of the search, fills `selected` with 1 to `num_selected` feasible architectures.
+
+    A method without a controller chooses them itself, and has no use for the settings but `max_rows`.
 
     rule: "largest" is Algorithm 3: of `num_draws` (the paper's m) draws, the `num_selected` (n) distinct feasible ones
         of the largest cost, the first limit's where there are several. "one_shot" takes those of the smallest one-shot
@@ -74,25 +78,33 @@ class FinalSelection(Callback):
         self.selected = [Selected(tuple(s["widths"]), s["probability"], s["how"]) for s in state_dict["selected"]]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        search: TabNAS = pl_module  # type: ignore[assignment]
+        started = time.perf_counter()
         if trainer.is_global_zero:
-            self.selected = self.select(pl_module)  # type: ignore[arg-type]
+            self.selected = self.select(search)
+        search.seconds += time.perf_counter() - started
 
     @torch.no_grad()
     def select(self, search: "TabNAS") -> list[Selected]:
         """The architectures chosen from the present logits, in the order of the rule."""
-        logits = search.controller.logits.detach().cpu()
-        chosen, how = self.indices(search.method, logits, lambda widths: search.one_shot_loss(widths))
-        log_prob_valid = search.method.log_prob_valid(logits)
+        method, logits = search.method, search.controller.logits.detach().cpu()
+        if isinstance(method, WithoutController):
+            chosen, how = method.choose(search.one_shot_losses)
+        else:
+            chosen, how = self.indices(method, logits, search.one_shot_losses)
+        log_prob_valid = method.log_prob_valid(logits)
+        known = method.has_controller and log_prob_valid > -math.inf
         selected = []
         for indices in chosen.tolist():
             widths = search.space.widths(indices)
             _recount(search, widths)
             log_p = log_prob(logits, torch.tensor([indices])).item()
-            known = log_prob_valid > -math.inf
             selected.append(Selected(widths, math.exp(min(0.0, log_p - log_prob_valid)) if known else None, how))
         return selected
 
-    def indices(self, method: Method, logits: Tensor, one_shot_loss: Callable[[Widths], float]) -> tuple[Tensor, str]:
+    def indices(
+        self, method: Method, logits: Tensor, one_shot_losses: Callable[[Sequence[Widths]], Sequence[float]]
+    ) -> tuple[Tensor, str]:
         """The choice indices (n, L) of what is chosen at logits (L, C), and how it was, in words."""
         if self.rule == "most_probable":
             return method.most_probable(logits, self.num_selected), "most probable feasible"
@@ -112,7 +124,7 @@ class FinalSelection(Callback):
             how = f"none of {self.num_draws} draws was feasible: the most probable feasible instead"
             return method.most_probable(logits, 1), how
         if self.rule == "one_shot":
-            losses = torch.tensor([one_shot_loss(tuple(w)) for w in widths.tolist()])
+            losses = torch.tensor(one_shot_losses([tuple(w) for w in widths.tolist()]), dtype=torch.float64)
             best = losses.argsort(stable=True)[: self.num_selected]
             return drawn[best], f"smallest one-shot loss of {len(drawn)} distinct among {self.num_draws} draws"
         largest = method.limits.costs[0].many(widths).argsort(descending=True, stable=True)[: self.num_selected]

@@ -13,7 +13,8 @@ from rich.table import Table
 from tabnas.errors import UserError, require_integer, require_number
 from tabnas.method import ConditionalDraws, Method, Rejection, RewardShaping, Step
 from tabnas.space import Widths, hyphenated
-from tabnas.toy.outcome import COLOURS, Meter, Row, interval, method, one_thread, quantiles, rows_of, save, write_csv
+from tabnas.study.figures import COLOURS, save
+from tabnas.toy.outcome import Meter, Row, interval, method, one_thread, quantiles, rows_of, write_csv
 from tabnas.toy.runs import Runs
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Figure1:
     """
 
     name = "figure1"
+    known_losses = True
 
     def __init__(
         self,

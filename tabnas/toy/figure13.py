@@ -12,7 +12,8 @@ from rich.table import Table
 from tabnas.errors import UserError, require_integer, require_number
 from tabnas.method import ConditionalDraws, Rejection, RewardShaping
 from tabnas.space import hyphenated
-from tabnas.toy.outcome import COLOURS, Meter, Row, interval, method, one_thread, rows_of, save, write_csv
+from tabnas.study.figures import COLOURS, save
+from tabnas.toy.outcome import Meter, Row, interval, method, one_thread, rows_of, write_csv
 from tabnas.toy.runs import Runs
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Figure13:
     """
 
     name = "figure13"
+    known_losses = True
 
     def __init__(
         self,

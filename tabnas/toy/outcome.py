@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from tabnas.errors import UserError
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from tabnas.toy.search import ToySetup
 
 Row = dict[str, Any]
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
 
 
 def wilson(count: int, runs: int, z: float = 1.96) -> dict[str, float]:
@@ -104,11 +102,6 @@ def _flat(row: Row) -> Row:
     nested = ({f"{k}_{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {k: value}
               for k, value in row.items())  # fmt: skip
     return {key: value for part in nested for key, value in part.items()}
-
-
-def save(figure: Figure, path: Path) -> None:
-    """As PNG, whole or not at all."""
-    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=150))
 
 
 def interval(share: dict[str, float]) -> str:

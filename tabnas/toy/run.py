@@ -1,9 +1,6 @@
 """From a setup to the files of a run on a table of losses, and what the terminal shows of them."""
 
-import json
-import logging
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,51 +8,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tabnas.progress import Display
 from tabnas.space import hyphenated
 from tabnas.toy.search import ToySetup, result_of
-from tabnas.trainer import write_whole
-
-log = logging.getLogger(__name__)
-
-STUDY = "study.json"
-"""What a study leaves in place of result.json, with study.csv and its figures."""
 
 
 def run(setup: ToySetup, started: float) -> dict[str, Any]:
-    """The one search, or the study. started: time.perf_counter() at the start. Returns what is to be result.json's."""
+    """The one search. started: time.perf_counter() at the start. Returns what is to be result.json's."""
     setup.search.run()
     return result_of(setup, started)
-
-
-def run_study(setup: ToySetup, started: float) -> dict[str, Any]:
-    """The study: its files, and a summary on the terminal. Returns study.json's content."""
-    study, path = setup.study, setup.folder / STUDY
-    assert study is not None
-    if path.exists():
-        log.warning("resume: this study had finished; nothing was searched")
-        found: dict[str, Any] = json.loads(path.read_text())
-    else:
-        with Display() as display:
-            outcome = study.run(setup, display.phase("study"))
-        best = setup.best_feasible()
-        found = {
-            "version": 1,
-            "study": study.name,
-            "seconds": {"total": time.perf_counter() - started},
-            **setup.about(),
-            "best": {"widths": list(best), "loss": setup.data.losses[best], "costs": setup.costs(best)},
-            **outcome,
-        }
-        study.write(found, setup)
-        text = json.dumps(found, indent=1, allow_nan=False)
-        write_whole(path, lambda file: file.write(text.encode()))
-    console = _console(150)
-    for table in study.tables(found):
-        console.print(table)
-    seconds, where = found["seconds"]["total"], os.path.relpath(setup.folder)
-    console.print(f"{seconds:.0f} s; figures and tables in {where}", soft_wrap=True, highlight=False)
-    return found
 
 
 def show(result: dict[str, Any], folder: Path) -> None:
@@ -80,12 +40,15 @@ def show(result: dict[str, Any], folder: Path) -> None:
         )
     console = _console(110)
     console.print(table)
-    lines = [f"selected by the search: {search['selection']}", f"P(V) {search['prob_valid']:.4f}"]
-    last = search["history"][-1]["probabilities"]
-    for i, (widths, row) in enumerate(zip(result["space"]["choices"], last, strict=True), start=1):
+    lines = [f"selected by the search: {search['selection']}"]
+    probabilities = []
+    if search["leading"] is not None:  # there is a controller
+        lines.append(f"P(V) {search['prob_valid']:.4f}")
+        probabilities = search["history"][-1]["probabilities"]
+    for i, (widths, row) in enumerate(zip(result["space"]["choices"], probabilities, strict=False), start=1):
         lines.append(f"layer {i}  " + "  ".join(f"{w}: {p:.3f}" for w, p in zip(widths, row, strict=True)))
     lines.append(
-        f"{search['epochs']} steps, {search['children_evaluated']} evaluations, {search['seconds']:.2f} s;"
+        f"{search['epochs']} steps, {search['forward_passes']} evaluations, {search['seconds']:.2f} s;"
         f" files in {os.path.relpath(folder)}"
     )
     for line in lines:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,8 +21,8 @@ from tabnas.search.module import HISTORY_POINTS
 from tabnas.search.plain import random_feasible, uniform_width
 from tabnas.search.selection import FinalSelection
 from tabnas.space import SearchSpace, Widths
+from tabnas.study.protocol import Study
 from tabnas.supernet import SuperNet
-from tabnas.toy.study import Study
 from tabnas.toy.table import LossTable
 
 TASK = "known losses"
@@ -45,7 +45,13 @@ class ToySearch:
         self.selection = FinalSelection(**method.selection)
         self.supernet = SuperNet(method.space, table.n_inputs, table.n_outputs)  # not trained: for selection's recount
         self.seconds = 0.0
-        self.counts = {"rl_updates": 0, "children_evaluated": 0, "skipped_infeasible": 0, "skipped_no_sample": 0}
+        self.counts = {
+            "rl_updates": 0,
+            "children_evaluated": 0,
+            "forward_passes": 0,
+            "skipped_infeasible": 0,
+            "skipped_no_sample": 0,
+        }
         self.history: list[dict[str, Any]] = []
         """About HISTORY_POINTS snapshots: step, what `_metrics` gives."""
 
@@ -57,7 +63,7 @@ class ToySearch:
         started = time.perf_counter()
         since: list[Step] = []  # applied since the last snapshot
         rl_from = method.rl_from or 0.0
-        for n in range(self.total_steps):
+        for n in range(self.total_steps if method.has_controller else 0):
             progress = n / self.total_steps
             due = progress >= rl_from and n % method.rl_every == 0
             if due and (step := self._step()) is not None:
@@ -83,6 +89,7 @@ class ToySearch:
             self.counts["skipped_infeasible"] += 1
             return None
         self.counts["children_evaluated"] += int(evaluated.sum())
+        self.counts["forward_passes"] += int(evaluated.sum())
         step = method.step(logits, children, quality(self.table.loss(children)), evaluated)
         self.counts["rl_updates" if step.applies else "skipped_no_sample"] += 1
         return step if step.applies else None
@@ -105,9 +112,10 @@ class ToySearch:
         table = self.controller.probabilities().tolist()
         return [row[:n] for row, n in zip(table, self.space.n_choices, strict=True)]
 
-    def one_shot_loss(self, widths: Widths) -> float:
-        """The known loss."""
-        return self.table.losses[widths]
+    def one_shot_losses(self, children: Sequence[Widths]) -> list[float]:
+        """The known losses, each counted as one forward pass."""
+        self.counts["forward_passes"] += len(children)
+        return [self.table.losses[widths] for widths in children]
 
 
 @dataclass
@@ -154,14 +162,14 @@ def result_of(setup: ToySetup, started: float) -> dict[str, Any]:
         **setup.about(),
         "search": {
             "method": method.name,
-            "epochs": setup.max_epochs,
+            "epochs": setup.max_epochs if method.has_controller else 0,
             "weight_updates": 0,
             **search.counts,
             "seconds": search.seconds,
             "prob_valid": math.exp(method.log_prob_valid(search.controller.logits)),
             "leading": {
                 "widths": list(leading), "costs": setup.costs(leading), "feasible": setup.limits.allow(leading),
-            },
+            } if method.has_controller else None,
             "logits": [
                 row[:n]
                 for row, n in zip(search.controller.logits.tolist(), setup.space.n_choices, strict=True)

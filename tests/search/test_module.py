@@ -66,6 +66,7 @@ def test_pinned_trajectory(new_search, tmp_path, kind, settings):
 def counts(rl_updates, children_evaluated, skipped_infeasible=0):
     return {
         "weight_updates": 88, "rl_updates": rl_updates, "children_evaluated": children_evaluated,
+        "forward_passes": children_evaluated,
         "skipped_infeasible": skipped_infeasible, "skipped_no_sample": 0, "skipped_weight_updates": 0,
     }  # fmt: skip
 
@@ -159,7 +160,7 @@ def test_children_evaluated_are_those_whose_quality_was_looked_at(new_search, tm
 
     monkeypatch.setattr(type(small.search), "_quality", qualities)
     search = trained(small, tmp_path)
-    assert search.counts["children_evaluated"] == len(asked) > 0
+    assert search.counts["children_evaluated"] == search.counts["forward_passes"] == len(asked) > 0
     infeasible = [widths for widths in asked if not search.limits.allow(widths)]
     assert bool(infeasible) == (kind is RewardShaping)
 
