@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tabnas import stopping
+from tabnas import accelerator, stopping
 from tabnas.cost import Limits, ParameterCount
 from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import UNSEEN, Table
@@ -24,9 +25,11 @@ from tabnas.method import Method
 from tabnas.numerical import fitted
 from tabnas.optim import SGD, Adam
 from tabnas.progress import Display
+from tabnas.ranks import started_by_torchrun
 from tabnas.retrain import Retraining
 from tabnas.search.module import TabNAS
 from tabnas.search.selection import FinalSelection
+from tabnas.search.static import StaticTabNAS
 from tabnas.space import SearchSpace, Widths
 from tabnas.study.protocol import Study
 from tabnas.toy.search import ToySearch, ToySetup
@@ -66,6 +69,8 @@ class Setup:
     search: TabNAS
     study: Study | None
     accelerator: str
+    devices: int
+    num_nodes: int
     max_epochs: int
     checkpoint_every_seconds: float
     retrain_seeds: int
@@ -83,7 +88,7 @@ class Setup:
             task=self.table.task,
             optimizer=self.optimizer,
             max_epochs=self.retrain_epochs,
-            accelerator=self.accelerator,
+            accelerator="cpu" if self.accelerator == "tpu" else self.accelerator,  # each would be a graph of its own
             checkpoint_every_seconds=self.checkpoint_every_seconds,
             folder=self.folder / "retrain",
             patience=self.retrain_patience,
@@ -91,10 +96,10 @@ class Setup:
         )
 
 
-def build(cfg: DictConfig, folder: Path, table: Table | None = None) -> Setup | ToySetup:
+def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: bool = False) -> Setup | ToySetup:
     """Instantiate a config; UserError for whatever in it cannot work, before anything is trained.
 
-    table: that of `dataset`, where it has been read already.
+    table: in place of the one that `dataset` names. quiet: no progress is shown.
     """
     for key in cfg:
         if key not in TOP_LEVEL_KEYS:
@@ -107,6 +112,7 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None) -> Setup | 
     trainer, dataset, retrain, seed = cfg.trainer, cfg.dataset, cfg.retrain, cfg.seed
     require_integer("seed", seed, low=0, high=2**63 - 1, remedy="any such integer will do")
     require_integer("trainer.max_epochs", trainer.max_epochs, low=1, remedy="30 epochs will do for Connect-4")
+    devices, num_nodes = _check_devices(cfg)
     if "losses" in dataset:
         return _build_toy(cfg, config, folder)
     require_integer("trainer.log_every_n_steps", trainer.log_every_n_steps, low=1, remedy="100 is a good choice")
@@ -117,16 +123,18 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None) -> Setup | 
     remedy = "0 trains what was chosen alone"
     require_integer("retrain.min_architectures", retrain.min_architectures, low=0, high=1000, remedy=remedy)
     stopping.check(retrain.patience, retrain.keep)
-    _check_accelerator(cfg.accelerator.name)
+    _check_accelerator(cfg.accelerator.name, devices)
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
-    table = table or table_from(dataset)
+    _check_serving(dataset)
+    table = table_from(dataset) if table is None else table
     data = TableDataModule(
         table,
         batch_size=dataset.batch_size,
         seed=seed,
         steps_per_block=trainer.log_every_n_steps,
         shuffle_rows=dataset.shuffle_rows,
+        n_replicas=devices * num_nodes * cfg.search.get("replicas_per_device", 1),
     )
     numerical_embedding = fitted(config["dataset"]["numerical_embedding"], table.train.numerical)
 
@@ -154,16 +162,18 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None) -> Setup | 
         n_outputs=table.task.n_outputs,
         n_embedding_params=sum(p.numel() for p in encoder.parameters()),
         device=torch_device(cfg.accelerator.name),
+        quiet=quiet,
     )
     method = _method(cfg, space, limits)
-    search = TabNAS(
+    search = (StaticTabNAS if cfg.accelerator.name == "tpu" else TabNAS)(
         method=method,
         encoder=encoder,
         task=table.task,
         optimizer=optimizer,
         batch_size=data.batch_size,
-        total_steps=trainer.max_epochs * data.steps_per_epoch,
+        total_steps=trainer.max_epochs * data.search_steps_per_epoch,
         valid=data.valid,
+        n_devices=devices * num_nodes,
     )
     return Setup(
         config=config,
@@ -179,6 +189,8 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None) -> Setup | 
         search=search,
         study=_study(cfg, known_losses=False),
         accelerator=cfg.accelerator.name,
+        devices=devices,
+        num_nodes=num_nodes,
         max_epochs=trainer.max_epochs,
         checkpoint_every_seconds=every,
         retrain_seeds=retrain.seeds,
@@ -190,8 +202,7 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None) -> Setup | 
     )
 
 
-def table_from(dataset: DictConfig) -> Table:
-    """The table that `dataset` names: its settings but SERVING go to its _target_."""
+def _check_serving(dataset: DictConfig) -> None:
     for key in SERVING:
         if key not in dataset:
             raise UserError(f"dataset.{key}", "must be given", None, "see python train.py --help")
@@ -199,6 +210,10 @@ def table_from(dataset: DictConfig) -> Table:
         "dataset.embedding_dim", dataset.embedding_dim, low=1, remedy="the paper has 39 for Criteo, 2 for Connect-4"
     )
     require_one_of("dataset.sparse_embeddings", dataset.sparse_embeddings, (True, False))
+
+
+def table_from(dataset: DictConfig) -> Table:
+    """The table that `dataset` names: its settings but SERVING go to its _target_."""
     source = OmegaConf.masked_copy(dataset, [str(key) for key in dataset if key not in SERVING])
     known = _parameters(_target("dataset", source))
     if "name" not in known:
@@ -214,9 +229,15 @@ def table_from(dataset: DictConfig) -> Table:
 def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetup:
     """Known losses in place of a network and its data."""
     dataset = config["dataset"]
+    for key in ("trainer.devices", "trainer.num_nodes", "search.replicas_per_device"):
+        if OmegaConf.select(cfg, key, default=1) != 1:
+            remedy = f"leave out {key}"
+            raise UserError(
+                key, "must be 1 with known losses, whose searches are one replica", OmegaConf.select(cfg, key), remedy
+            )
     space = SearchSpace(config["space"]["choices"])
     table = LossTable(dataset["losses"], dataset.get("n_inputs"), dataset.get("n_outputs"), space)
-    shape = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
+    shape: dict[str, Any] = {"n_inputs": table.n_inputs, "n_outputs": table.n_outputs}
     limits = _limits(config, space, folder, **shape, n_embedding_params=0, device="cpu")
     params = ParameterCount(**shape)
     known = _parameters(_target("search", cfg.search))
@@ -258,9 +279,11 @@ def _method(cfg: DictConfig, space: SearchSpace, limits: Limits) -> Method:
     return method
 
 
-def _limits(config: dict[str, Any], space: SearchSpace, folder: Path, **networks: Any) -> Limits:
+def _limits(
+    config: dict[str, Any], space: SearchSpace, folder: Path, *, quiet: bool = False, **networks: Any
+) -> Limits:
     """What `limits` asks for; in `config` they are numbers afterwards. networks: see limits_from."""
-    with Display() as display:
+    with Display(quiet) as display:
         limits, config["limits"] = limits_from(
             config.get("limits"),
             space,
@@ -320,11 +343,32 @@ def _parameters(target: Any) -> dict[str, inspect.Parameter]:
 
 def torch_device(accelerator: str) -> str:
     """Where networks are timed."""
-    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if accelerator in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
 
 
-def _check_accelerator(name: str) -> None:
-    if name not in ("auto", "cpu", "gpu"):
-        raise unknown("accelerator.name", name, ("auto", "cpu", "gpu"))
+def _check_devices(cfg: DictConfig) -> tuple[int, int]:
+    """trainer.devices and trainer.num_nodes, which the processes that were started must agree with."""
+    devices, num_nodes = cfg.trainer.get("devices", 1), cfg.trainer.get("num_nodes", 1)
+    require_integer("trainer.devices", devices, low=1, remedy="1 is one process on one device")
+    require_integer("trainer.num_nodes", num_nodes, low=1, remedy="1 is one machine")
+    replicas = cfg.search.get("replicas_per_device", 1)
+    require_integer("search.replicas_per_device", replicas, low=1, remedy="1 is a replica for each device")
+    started = int(os.environ.get("WORLD_SIZE", 1)) if started_by_torchrun() else None
+    if started not in (None, devices * num_nodes):
+        rule = f"must make up, times trainer.num_nodes={num_nodes}, the {started} processes torchrun has started"
+        raise UserError("trainer.devices", rule, devices, "give the number of processes on each machine")
+    if num_nodes > 1 and started is None:
+        raise UserError("trainer.num_nodes", "must go with torchrun on each machine", num_nodes, "see the README")
+    available = torch.cuda.device_count()
+    if cfg.accelerator.get("name") == "gpu" and available and devices > available:
+        raise UserError("trainer.devices", f"must be at most the {available} GPUs there are", devices, "give fewer")
+    return devices, num_nodes
+
+
+def _check_accelerator(name: str, devices: int) -> None:
+    if name not in ("auto", "cpu", "gpu", "tpu"):
+        raise unknown("accelerator.name", name, ("auto", "cpu", "gpu", "tpu"))
+    if name == "tpu":
+        accelerator.check(devices)
     if name == "gpu" and not torch.cuda.is_available():
         raise UserError("accelerator", "must be one that torch can use", name, "choose accelerator=cpu")

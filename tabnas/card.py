@@ -20,9 +20,8 @@ def text(about: Mapping[str, Any]) -> str:
         "FOLDER is this one. `tabnas.predict.Predictor(FOLDER)` does the same for a pandas DataFrame.",
         _of_signature(about["signature"]),
         "## How good it is",
-        _of_metrics(about["metrics"]),
-        "Measured on the validation rows, by which this network was also chosen: expect a little less on new rows, and "
-        "nothing on rows of another kind. Intervals are of 95 % and tell of the number of validation rows alone.",
+        *_of_metrics(about["metrics"], about.get("test_metrics")),
+        *_of_export(about.get("export", {})),
         "## Files",
         "`weights.safetensors`: the weights. `model.json`: everything else, the fitted encoding of every column among "
         "it, which holds values of the training rows: categories and extremes. Nothing here can execute code.",
@@ -43,12 +42,67 @@ def _of_signature(signature: Mapping[str, Any] | None) -> str:
     return f"## What goes in\n\n{table}\n\n## What comes out\n\n`{_safe(target['name'])}`, {given}."
 
 
-def _of_metrics(metrics: Mapping[str, Any]) -> str:
-    rows = ["| metric | this network | 95 % interval |", "|---|---|---|"]
-    for name, told in metrics.items():
-        low, high = told["interval"]
-        rows.append(f"| {name} | {told['value']:.4g} | {low:.4g} to {high:.4g} |")
-    return "\n".join(rows)
+def _of_metrics(valid: Mapping[str, Any], test: Mapping[str, Any] | None) -> list[str]:
+    splits = {"validation": valid} if test is None else {"test": test, "validation": valid}
+    rows = [
+        "|".join(["", " metric ", *(f" {split} rows | 95 % interval " for split in splits), ""]),
+        "|---" * (1 + 2 * len(splits)) + "|",
+    ]
+    rows += [
+        "|".join(["", f" {name} ", *(_with_interval(split.get(name)) for split in splits.values()), ""])
+        for name in valid
+    ]
+    if test is None:
+        expected = "This network was chosen by these rows: expect a little less on new rows"
+    else:
+        expected = (
+            "This network was chosen by the validation rows, which makes its figures there a little too good. Nothing "
+            "was fitted or chosen by the test rows: expect their figures on new rows"
+        )
+    about = f"{expected}, and nothing on rows of another kind. Intervals tell of the number of rows alone."
+    return ["\n".join(rows), about]
+
+
+def _with_interval(told: Mapping[str, Any] | None) -> str:
+    """Two cells."""
+    if told is None:
+        return " | "
+    low, high = told["interval"]
+    return f" {told['value']:.4g} | {low:.4g} to {high:.4g} "
+
+
+def _of_export(export: Mapping[str, Any]) -> list[str]:
+    parts = ["## Exported"] if export else []
+    if "torch" in export:
+        made = export["torch"]
+        parts.append(f"`{_safe(made['file'])}`, {_size(made['bytes'])}, for `torch.export.load`: of encoded rows.")
+    if "onnx" in export:
+        made = export["onnx"]
+        parts.append(
+            f"`{_safe(made['file'])}`, {_size(made['bytes'])}, ONNX of opset {made['opset']}: from {made['takes']} to "
+            f"answers. On {made['rows_compared']:,} made-up rows, missing and unseen cells among them, they differ by "
+            f"at most {made['largest_difference']:.1g} from those of this folder."
+        )
+        ways = {"graph": "the graph in onnxruntime", "predict": "this folder", "network": "the network alone, in torch"}
+        sizes = {"graph": _size(made["bytes"]), "predict": _size(made["folder_bytes"]), "network": ""}
+        rows = ["| | on disk | one row | 10,000 rows |", "|---|---|---|---|"]
+        for way, name in ways.items():
+            told = made["latency_us"][way]
+            rows.append(f"| {name} | {sizes[way]} | {duration(told['1'])} | {duration(told['10000'])} |")
+        parts.append("\n".join(rows))
+        under = [f"{made['threads']} thread{'s' * (made['threads'] > 1)}"]
+        under += [*(f"{name} {version}" for name, version in made["versions"].items()), _safe(made["device"])]
+        parts.append(f"Median latency of a batch, {', '.join(under)}.")
+    return parts
+
+
+def duration(us: float) -> str:
+    """Of so many microseconds, in a unit that suits."""
+    return f"{us:.3g} µs" if us < 1000 else f"{us / 1000:,.3g} ms" if us < 1e6 else f"{us / 1e6:,.3g} s"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1000:,.1f} kB"
 
 
 def _some(classes: list[str]) -> str:

@@ -1,13 +1,13 @@
 """What the command line adds to Hydra: mistakes told in one line with exit code 2, and run folders that are resumed.
 
-May import errors. Imports neither torch nor Lightning, so that help and mistakes come at once.
+May import errors and ranks. Imports neither torch nor Lightning, so that help and mistakes come at once.
 """
 
 import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,7 +25,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tabnas.errors import UserError, unknown
+from tabnas.errors import ProcessLost, UserError, unknown
+from tabnas.ranks import rank
 
 
 @contextlib.contextmanager
@@ -44,7 +45,7 @@ def errors_in_one_line(conf: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("tabnas: stopped", file=sys.stderr)
+        _tell("stopped")
         sys.exit(130)
     except Exception as error:
         _explain(error, conf)
@@ -59,13 +60,26 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        folder = os.path.relpath(HydraConfig.get().runtime.output_dir)
-        print(f"tabnas: stopped; go on with: python train.py resume={folder}", file=sys.stderr)
+        _tell(f"stopped; go on with: {_go_on()}")
         sys.exit(130)
+    except ProcessLost:
+        line = f"error: a process of this run has ended before its time; go on with: {_go_on()}"
+        _tell(line, ranks=(0, 1))  # it may be the first that has ended
+        sys.exit(1)
     except Exception as error:
         if not _explaining or HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         _explain(error, conf)
+
+
+def _go_on() -> str:
+    return f"python train.py resume={os.path.relpath(HydraConfig.get().runtime.output_dir)}"
+
+
+def _tell(line: str, ranks: Sequence[int] = (0,)) -> None:
+    """On stderr, by the first of several processes or some others."""
+    if rank() in ranks:
+        print(f"tabnas: {line}", file=sys.stderr)
 
 
 _explaining = False
@@ -78,7 +92,7 @@ def _explain(error: Exception, conf: Path) -> NoReturn:
     mistake = _mistake(error, conf)
     if mistake is None:
         raise error
-    print(f"tabnas: error: {mistake}", file=sys.stderr)
+    _tell(f"error: {mistake}")
     sys.exit(2)
 
 

@@ -46,7 +46,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.n_columns = (n_numerical, len(cardinalities))
         starts = torch.tensor([0, *cardinalities], dtype=torch.int64).cumsum(0)
-        self.register_buffer("offsets", starts[:-1], persistent=False)
+        self.register_buffer("offsets", starts[:-1].clone(), persistent=False)
         self.offsets: Tensor
         self.embedding = nn.Embedding(int(starts[-1]), embedding_dim) if cardinalities else None
         if self.embedding is not None and unseen is not None:
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         if used is None:
             used = self.embedding.weight, (categorical + self.offsets).flatten()
         # The same as self.embedding(ids), whose backward takes several times as long on a CPU.
-        embedded = used[0].index_select(0, used[1]).view(len(categorical), categorical.shape[1] * used[0].shape[1])
+        embedded = used[0].index_select(0, used[1]).view(categorical.shape[0], categorical.shape[1] * used[0].shape[1])
         return torch.cat([numerical, embedded], dim=1) if numerical.shape[1] else embedded
 
     @torch.no_grad()

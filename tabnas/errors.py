@@ -20,6 +20,10 @@ class UserError(Exception):
         super().__init__(" ".join(line.split()))  # one line, whatever the parts hold
 
 
+class ProcessLost(Exception):
+    """One of the processes of a run has ended before its time."""
+
+
 def unknown(name: str, given: object, known: Iterable[object]) -> UserError:
     """The error for a value that is none of `known`, suggesting the nearest."""
     options = sorted(map(str, known))

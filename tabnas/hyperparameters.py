@@ -42,15 +42,16 @@ def log_final(setup: Setup, logger: TensorBoardLogger, finished: Result) -> None
     """The best of what the search itself selected: a plain choice is the same whatever the search's settings."""
     searched = [found for found in finished["architectures"] if "search" in found["chosen_by"]]
     best = min(searched, key=lambda found: found["stand_alone"]["loss"]["mean"])
-    values = (
-        best["stand_alone"]["loss"]["mean"],
-        best["stand_alone"][setup.table.task.reported[0]]["mean"],
-        best["costs"]["params"],
-        finished["search"]["prob_valid"],
-    )
-    logger.log_metrics(dict(zip(_final_metrics(setup), values, strict=True)), setup.search.total_steps)
+    values = {"final/params": best["costs"]["params"], "final/prob_valid": finished["search"]["prob_valid"]}
+    for kind, split in (("final", "stand_alone"), ("test", "test")):
+        if told := best[split]:
+            names = ("loss", *setup.table.task.measured)
+            values |= {f"{kind}/{name}": told[name]["mean"] for name in names if name in told}
+    logger.log_metrics(values, setup.search.total_steps)
     logger.finalize("success")
 
 
 def _final_metrics(setup: Setup) -> tuple[str, ...]:
-    return ("final/loss", f"final/{setup.table.task.reported[0]}", "final/params", "final/prob_valid")
+    names = ("loss", *setup.table.task.measured)
+    kinds = ("final",) if setup.data.test is None else ("final", "test")
+    return ("final/params", "final/prob_valid", *(f"{kind}/{name}" for kind in kinds for name in names))

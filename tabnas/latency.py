@@ -183,7 +183,7 @@ class Latency(ChainCost):
         """
         conditions = {
             "version": VERSION,
-            "device": _description(_timeable(device)),
+            "device": description(_timeable(device)),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "batch_size": batch_size,
@@ -283,7 +283,8 @@ def _timeable(device: torch.device | str) -> torch.device:
     return device
 
 
-def _description(device: torch.device) -> str:
+def description(device: torch.device) -> str:
+    """Of the hardware behind a device of type cpu or cuda, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")

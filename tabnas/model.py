@@ -67,8 +67,9 @@ def save(
     encoding_files: Sequence[Path] = (),
     decimal: str,
     metrics: Mapping[str, Any],
+    test_metrics: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the model folder whole or not at all, in place of one that is there.
+    """Write the model folder; see `write`.
 
     numerical_embedding: what tabnas.numerical.fitted made.
     costs: by name, of the network, as limits count them.
@@ -76,14 +77,8 @@ def save(
     encoding_files: folders that the encoding needs beside; they are copied.
     decimal: the mark in the numbers of the CSV files that the encoding is for.
     metrics: on the validation rows, by name: `value` of these weights, what else there is to tell.
+    test_metrics: the same on the test rows; None where there are none.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    save_file(tensors, partial / WEIGHTS)
-    for files in encoding_files:
-        shutil.copytree(files, partial / ENCODING / files.name)
     about = {
         "format": FORMAT,
         "dataset": dataset,
@@ -98,20 +93,45 @@ def save(
             "numerical_embedding": numerical_embedding,
         },
         "metrics": dict(metrics),
+        "test_metrics": None if test_metrics is None else dict(test_metrics),
         "signature": _signature(encoding, task),
         "decimal": decimal,
         "versions": versions(),
-        "weights_sha256": _sha256(partial / WEIGHTS),
         "encoding": encoding,
     }
-    text = json.dumps(about, indent=1, allow_nan=False)
-    write_whole(partial / ABOUT, lambda file: file.write(text.encode()))
-    write_whole(partial / CARD, lambda file: file.write(card.text(json.loads(text)).encode()))
+    write(folder, state_dict, about, encoding_files)
+
+
+def write(
+    folder: Path, state_dict: Mapping[str, Tensor], about: Mapping[str, Any], encoding_files: Sequence[Path] = ()
+) -> None:
+    """Write the model folder whole or not at all, in place of one that is there.
+
+    about: what model.json says, but for the weights' SHA-256.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    save_file(tensors, partial / WEIGHTS)
+    for files in encoding_files:
+        shutil.copytree(files, partial / ENCODING / files.name)
+    _write_about(partial, {**about, "weights_sha256": _sha256(partial / WEIGHTS)})
     shutil.copymode(partial / ABOUT, partial / WEIGHTS)  # safetensors lets only the owner read it
     with (partial / WEIGHTS).open("rb") as file:
         os.fsync(file.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
+
+
+def add(folder: Path | str, **told: Any) -> None:
+    """Say more in model.json and the card of a model folder that is there, or of the run whose folder it is."""
+    folder = folder_of(folder)
+    about = json.loads((folder / ABOUT).read_bytes())
+    try:
+        _write_about(folder, {**about, **told})
+    except OSError as error:
+        raise UserError("model", "must be a folder that can be written", str(folder), f"copy it ({error})") from error
 
 
 def load(folder: Path | str) -> tuple[Model, dict[str, Any]]:
@@ -161,6 +181,12 @@ def _built(about: Mapping[str, Any]) -> Model:
     columns = (made["n_numerical"], made["cardinalities"], made["embedding_dim"])
     encoder = Encoder(*columns, numerical=made["numerical_embedding"])
     return Model(encoder, Network(encoder.n_inputs, about["widths"], task_of(about).n_outputs))
+
+
+def _write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    text = json.dumps(about, indent=1, allow_nan=False)
+    write_whole(folder / ABOUT, lambda file: file.write(text.encode()))
+    write_whole(folder / CARD, lambda file: file.write(card.text(json.loads(text)).encode()))
 
 
 def _signature(encoding: dict[str, Any] | None, task: Task) -> dict[str, Any] | None:

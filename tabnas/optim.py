@@ -115,6 +115,26 @@ class ChildOptimizer(torch.optim.Optimizer):
     ) -> None:
         raise NotImplementedError
 
+    @torch.no_grad()
+    def update_where(self, masks: Sequence[Tensor], rate: Tensor) -> None:
+        """The same step in tensors of fixed shapes, for XLA: from the parameters' own gradients, which are cleared.
+
+        masks: per parameter a bool tensor that broadcasts to it, where it is updated; nothing counts as a step where
+            none holds. rate: scalar, in place of the group's, so that it is no constant of a compiled graph.
+        """
+        for p, state, mask in zip(self.parameters, self.state.values(), masks, strict=True):
+            assert p.grad is not None
+            state["step"] += mask.any().to(state["step"])
+            value, *moments = self._stepped(p, p.grad, state, rate)
+            p.copy_(torch.where(mask, value, p))
+            for name, moment in zip(self.state_names, moments, strict=True):
+                state[name].copy_(torch.where(mask, moment, state[name]))
+            p.grad = None
+
+    def _stepped(self, p: Tensor, gradient: Tensor, state: dict[str, Tensor], rate: Tensor) -> tuple[Tensor, ...]:
+        """The parameter and its state, in the order of state_names, after a step everywhere."""
+        raise NotImplementedError
+
 
 def _part(tensor: Tensor, region: Part) -> Tensor:
     """A view of a slice, or a copy of rows."""
@@ -150,6 +170,15 @@ class ChildAdam(ChildOptimizer):
             maximize=False,
         )
 
+    def _stepped(self, p: Tensor, gradient: Tensor, state: dict[str, Tensor], rate: Tensor) -> tuple[Tensor, ...]:
+        (beta1, beta2), eps = self.param_groups[0]["betas"], self.param_groups[0]["eps"]
+        mean = torch.lerp(gradient, state["exp_avg"], beta1)
+        square = beta2 * state["exp_avg_sq"] + (1 - beta2) * gradient.square()
+        log_betas = [math.log(beta) if beta else -math.inf for beta in (beta1, beta2)]
+        corrections = [-torch.expm1(state["step"].to(p) * log_beta) for log_beta in log_betas]  # 1 − β^t
+        step = rate / corrections[0] * mean / ((square / corrections[1]).sqrt() + eps)
+        return p - step, mean, square
+
 
 class ChildSGD(ChildOptimizer):
     """torch.optim.SGD with momentum on a child's slices."""
@@ -175,6 +204,13 @@ class ChildSGD(ChildOptimizer):
             nesterov=False,
             maximize=False,
         )
+
+    def _stepped(self, p: Tensor, gradient: Tensor, state: dict[str, Tensor], rate: Tensor) -> tuple[Tensor, ...]:
+        momentum = self.param_groups[0]["momentum"]
+        if not momentum:
+            return p - rate * gradient, state["momentum_buffer"]
+        average = momentum * state["momentum_buffer"] + gradient
+        return p - rate * average, average
 
 
 def fused_on(tensor: Tensor) -> bool:

@@ -37,10 +37,12 @@ class Predictor:
     """Predicts from columns as the run's source had them. UserError where the folder's model cannot.
 
     folder: a run's, or the model folder in it.
+    dtype: to compute in. In float64 a prediction does not depend on the rows beside it; in float32 its last digit may.
     """
 
-    def __init__(self, folder: Path | str) -> None:
-        self.model, self.about = model.load(folder)
+    def __init__(self, folder: Path | str, dtype: torch.dtype = torch.float32) -> None:
+        network, self.about = model.load(folder)
+        self.model, self.dtype = network.to(dtype), dtype
         if self.about["signature"] is None:
             rule = "must have been trained on a table whose source tells how columns are encoded"
             remedy = "use dataset=table, openml, sklearn, connect4 or digits, or give model.load's network encoded rows"
@@ -76,17 +78,14 @@ class Predictor:
         require_columns("frame", self.columns, frame.columns)
         numbers, ids = self.encoding.encode(frame)
         with torch.inference_mode():
-            outputs = outputs_of(self.model, torch.from_numpy(numbers), torch.from_numpy(ids)).double()
+            outputs = outputs_of(self.model, torch.from_numpy(numbers).to(self.dtype), torch.from_numpy(ids))
+            answers = self.task.answers(outputs)
         if not isinstance(self.task, Classification):
-            values = self.task.mean + self.task.std * outputs[:, 0].numpy()
-            return pd.DataFrame({PREDICTION: values}, frame.index)
-        if outputs.shape[1] == 1:
-            outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
-        chosen = outputs.argmax(dim=1).numpy()
-        probabilities = outputs.softmax(dim=1).numpy()
-        answers = pd.DataFrame(probabilities, frame.index, self.answers[1:])
-        answers.insert(0, PREDICTION, np.asarray(self.task.classes, object)[chosen])
-        return answers
+            return pd.DataFrame({PREDICTION: answers.numpy()}, frame.index)
+        chosen = np.asarray(self.task.classes, object)[answers.argmax(dim=1).numpy()]
+        told = pd.DataFrame(answers.numpy(), frame.index, self.answers[1:])
+        told.insert(0, PREDICTION, chosen)
+        return told
 
 
 def require_columns(name: str, needed: Sequence[str], given: Sequence[object] | pd.Index) -> None:
@@ -183,15 +182,17 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
+    """Tells of a mistake in one line."""
+
     def error(self, message: str) -> NoReturn:
-        print(f"tabnas: error: {message}; see python -m tabnas.predict --help", file=sys.stderr)
+        print(f"tabnas: error: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit code."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog="python -m tabnas.predict",
         description="Predict with the network that a run found. It prints or writes one row for each row of the table, "
         "in its order: the class and the probability of every class, or a number in the target's own units.",

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: one line per phase, on a terminal only. May import space."""
+"""What a person sees while a run works: one line per phase, on a terminal only. May import space and ranks."""
 
 import logging
 import time
@@ -9,16 +9,21 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from tabnas.ranks import rank
 from tabnas.space import hyphenated
 
 log = logging.getLogger(__name__)
 
 
 class Display(Progress):
-    """Phases with bar, share, time left and a status; draws on stderr if that is a terminal, else not at all."""
+    """Phases with bar, share, time left and a status; draws on stderr if that is a terminal, else not at all.
 
-    def __init__(self) -> None:
+    quiet: not at all.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
         console = Console(stderr=True)
+        hidden = quiet or rank() > 0 or not console.is_terminal
         columns = (
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=20),
@@ -27,9 +32,7 @@ class Display(Progress):
             TextColumn("left"),
             TextColumn("{task.fields[status]}"),
         )
-        super().__init__(
-            *columns, console=console, disable=not console.is_terminal, refresh_per_second=4, speed_estimate_period=60
-        )
+        super().__init__(*columns, console=console, disable=hidden, refresh_per_second=4, speed_estimate_period=60)
 
     def phase(self, name: str) -> Callable[[int, int], None]:
         """Called with what is done and the total, shows a phase, from the first call on."""
@@ -88,7 +91,7 @@ class SearchProgress(Callback):
         epoch, rest = divmod(search.step * cast(Any, trainer.train_dataloader).n_epochs, search.total_steps)
         if rest == 0:
             now, (before, first) = time.perf_counter(), self.logged
-            speed = (search.step - first) * search.batch_size / (now - before)
+            speed = (search.step - first) * search.batch_size * search.n_replicas / (now - before)
             log.info("%s: epoch %d over, %s, %s rows/s", phase, epoch, ", ".join(shown[1:]), f"{speed:,.0f}")
             self.logged = (now, search.step)
 

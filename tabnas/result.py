@@ -33,40 +33,46 @@ def read(folder: Path) -> Result:
     return content
 
 
-def show(result: Result, folder: Path) -> None:
-    """Print the architectures as a table on stdout, the MOST_SHOWN best first, and where the run's files are."""
+def show(result: Result, folder: Path | None) -> None:
+    """Print the architectures as a table on stdout, the MOST_SHOWN best, and where files are, if any are kept."""
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left")
     costs = list(result["architectures"][0]["costs"])
     measured = list(result["architectures"][0].get("measured", {}))
     if not console.is_terminal:
-        console = Console(width=62 + 36 * len(result["dataset"]["metrics"]) + 12 * len(costs + measured))
+        console = Console(width=110 + 18 * len(result["dataset"]["metrics"]) + 12 * len(costs + measured))
     limits = " and ".join(f"{limit['limit']:,} {limit['cost']}" for limit in result["limits"])
     table.title = f"{result['dataset']['name']}, at most {limits}"
     for heading in ("architecture", "chosen by"):
         table.add_column(heading)
-    metrics = ("loss", *result["dataset"]["metrics"])
-    has_one_shot = result["architectures"][0]["one_shot"] is not None
-    kinds = ("one-shot", "stand-alone") if has_one_shot else ("stand-alone",)
-    measures = [f"{kind}\n{SHORT.get(m, m)}" for kind in kinds for m in metrics]
-    for heading in (*costs, *(f"{name}\nwhole" for name in measured), *measures):
-        table.add_column(heading, justify="right")
     architectures = result["architectures"]
     best = architectures[result["best"]]
+    metrics = ("loss", *result["dataset"]["metrics"])
+    has_one_shot = architectures[0]["one_shot"] is not None
+    tested = metrics[:2] if any(found.get("test") for found in architectures) else ()
+    measures = [f"{kind}\n{SHORT.get(m, m)}" for kind, of in (("validation", metrics), ("test", tested)) for m in of]
+    one_shot = ["one-shot\nloss"] if has_one_shot else []
+    for heading in (*costs, *(f"{name}\nwhole" for name in measured), *one_shot, *measures):
+        table.add_column(heading, justify="right")
     for found in sorted(architectures, key=lambda a: a["stand_alone"]["loss"]["mean"])[:MOST_SHOWN]:
         table.add_row(
             "-".join(map(str, found["widths"])),
             found["chosen_by"],
             *(f"{found['costs'][name]:,}" for name in costs),
             *(f"{found['measured'][name]:,}" for name in measured),
-            *(_rounded(found["one_shot"][m], found["one_shot"][m]) for m in metrics if has_one_shot),
+            *([_rounded(found["one_shot"]["loss"], found["one_shot"]["loss"])] if has_one_shot else []),
             *(_interval(found["stand_alone"][m]) for m in metrics),
+            *(_interval(found["test"][m]) if found["test"] else "" for m in tested),
             style="bold" if found is best else None,
         )
     n_seeds = len(best["stand_alone"]["loss"]["runs"])
-    table.caption = f"validation split; stand-alone: mean ± std over {n_seeds} seeds of training from scratch"
+    table.caption = f"mean ± std over {n_seeds} seeds of training from scratch"
+    if has_one_shot:
+        table.caption += "; one-shot: on the validation split"
     if len(architectures) > MOST_SHOWN:
         table.caption = f"the best {MOST_SHOWN} of {len(architectures)}; {table.caption}"
+    if tested:
+        table.caption += "\nin order of the validation loss; nothing was chosen by the test split"
     if measured:
         table.caption += "\nlatency: the sum of the layers, which is limited, and that of the whole network"
     console.print(table)
@@ -74,9 +80,10 @@ def show(result: Result, folder: Path) -> None:
         console.print(" ".join(filter(None, (trust["words"], trust["remedy"]))), highlight=False)
         console.print()
     seconds = result["seconds"]
+    files = "" if folder is None else f"; report and files in {os.path.relpath(folder)}"
     console.print(
-        f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s, in all {seconds['total']:.0f} s;"
-        f" files in {os.path.relpath(folder)}",
+        f"search {seconds['search']:.0f} s, retraining {seconds['retrain']:.0f} s,"
+        f" in all {seconds['total']:.0f} s{files}",
         soft_wrap=True,
         highlight=False,
     )

@@ -4,6 +4,7 @@ May import data, encoder, network, optim, seeds, stand_alone, stopping, task, sp
 """
 
 import json
+import logging
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from tabnas.stand_alone import StandAlone
 from tabnas.stopping import EpochChoice
 from tabnas.task import Task, evaluate
 from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer, write_whole
+
+log = logging.getLogger(__name__)
 
 MOST_SEEDS = 8  # trained at once
 MOST_MACS = 8_000_000  # multiply-accumulates of a minibatch's forward pass, up to which seeds are trained at once
@@ -85,16 +88,16 @@ class Retraining:
 
     def outcomes(
         self, widths: Widths, seeds: Sequence[int], callbacks: Sequence[Callback] = ()
-    ) -> list[dict[str, float]]:
+    ) -> list[dict[str, Any]]:
         """Train and evaluate on the validation split, for each seed: `loss`, the task's metrics, `seconds` and
-        `weight_updates`.
+        `weight_updates`; and `test`, the same metrics on the test split, or None.
 
         Several seeds train at once, and share their seconds evenly; see `groups`.
         """
         stem = self._stem(widths, seeds)
         done, unfinished = (stem.with_name(stem.name + suffix) for suffix in (".json", ".ckpt"))
         if done.exists():
-            return cast(list[dict[str, float]], json.loads(done.read_text()))
+            return cast(list[dict[str, Any]], json.loads(done.read_text()))
         module, loader = self.started(widths, seeds)
         choice = EpochChoice(self.data.valid, self.data.steps_per_epoch, self.patience, self.keep)
         chosen = [choice] if self.patience is not None or self.keep == "best" else []
@@ -105,9 +108,10 @@ class Retraining:
         for number, seed in enumerate(seeds):
             network = choice.restore(module, number)
             metrics = evaluate(self.task, network, *self.data.valid)
-            outcomes.append({**metrics, "seconds": module.seconds / len(seeds), "weight_updates": module.step})
+            name = f"{hyphenated(widths)} seed {seed}"
+            took = {"seconds": module.seconds / len(seeds), "weight_updates": module.step}
+            outcomes.append({**metrics, **took, "test": self._test(network, name)})
             if not all(map(math.isfinite, metrics.values())):  # the last update's loss was still finite
-                name = f"{hyphenated(widths)} seed {seed}"
                 raise UserError(
                     "loss", f"must be finite after retraining {name}", metrics["loss"], "lower optimizer.lr"
                 )
@@ -115,6 +119,16 @@ class Retraining:
         write_whole(done, lambda file: file.write(json.dumps(outcomes).encode()))
         unfinished.unlink(missing_ok=True)
         return outcomes
+
+    def _test(self, network: StandAlone, name: str) -> dict[str, float] | None:
+        """Metrics on the test split; None where there is none, or where it has a row that is beyond all measure."""
+        if self.data.test is None:
+            return None
+        metrics = evaluate(self.task, network, *self.data.test)
+        if all(map(math.isfinite, metrics.values())):
+            return metrics
+        log.warning("%s: its loss on the test split is %s, so that no test is reported", name, metrics["loss"])
+        return None
 
     def weights(self, widths: Widths, seed: int) -> Path:
         """Where `outcomes` left a seed's trained weights."""
@@ -125,12 +139,23 @@ class Retraining:
         return self.folder / f"{hyphenated(widths)}-seed{seeds[0]}{several}"
 
 
-def summary(outcomes: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Several seeds' outcomes as result.json has them; the deviation is the sample's, None for a single run."""
-    table: dict[str, Any] = {name: sum(outcome[name] for outcome in outcomes) for name in COSTS}
-    for metric in outcomes[0]:
-        if metric not in COSTS:
-            runs = [outcome[metric] for outcome in outcomes]
-            std = statistics.stdev(runs) if len(runs) > 1 else None
-            table[metric] = {"mean": statistics.fmean(runs), "std": std, "runs": runs}
+def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Several seeds' outcomes on the validation split as result.json has them; see spread."""
+    metrics = [{name: value for name, value in one.items() if name not in (*COSTS, "test")} for one in outcomes]
+    return {**{name: sum(outcome[name] for outcome in outcomes) for name in COSTS}, **spread(metrics)}
+
+
+def summary_on_test(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Several seeds' outcomes on the test split as result.json has them; None where one has none."""
+    tested = [outcome.get("test") for outcome in outcomes]  # left out by versions without test splits
+    return None if None in tested else spread(cast(list[dict[str, float]], tested))
+
+
+def spread(runs: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Of each metric the mean, the sample's standard deviation (None for a single run), and the runs."""
+    table = {}
+    for metric in runs[0]:
+        values = [run[metric] for run in runs]
+        std = statistics.stdev(values) if len(values) > 1 else None
+        table[metric] = {"mean": statistics.fmean(values), "std": std, "runs": values}
     return table

@@ -1,40 +1,60 @@
 """From a config to a result: `run(cfg)`. The phases are in pipeline."""
 
+import contextlib
 import logging
 import os
 import shlex
 import shutil
+import sys
 import time
 from pathlib import Path
+from typing import NoReturn, cast
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from tabnas import model, result
+from tabnas import model, report, result
 from tabnas.build import LATENCIES, Setup, build, torch_device
 from tabnas.cli import RUN_CONFIG
-from tabnas.data import report
+from tabnas.data import report as data_report
 from tabnas.errors import UserError
 from tabnas.hyperparameters import log_final, tensorboard_logger
 from tabnas.latency import Latency
-from tabnas.pipeline import about, as_result, best_of, retrained, save_network, searched
+from tabnas.pipeline import about, as_result, assist, best_of, retrained, save_network, searched
 from tabnas.progress import Display
+from tabnas.ranks import rank, started_by_torchrun
 from tabnas.result import Result
-from tabnas.run_folder import config_to_resume, forget, locked, overrides
+from tabnas.run_folder import check_for_processes, config_to_resume, forget, locked, overrides
 from tabnas.study.run import run_study
 from tabnas.toy import run as toy
 from tabnas.toy.search import TASK, ToySetup
-from tabnas.trainer import write_whole
+from tabnas.trainer import let_others_begin, wait_for_first, write_whole
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> Result:
-    """Search, select, retrain, report. `cfg` is the config as Hydra composed it; files go to Hydra's output folder."""
+    """Search, select, retrain, report. `cfg` is the config as Hydra composed it; files go to Hydra's output folder.
+
+    Of several processes the first does all of this; the others take part in it, and end here.
+    """
     folder = Path(HydraConfig.get().runtime.output_dir)
+    check_for_processes(cfg)
+    if rank() > 0:
+        _assist(folder)
     with locked(folder):
         return _run(cfg, folder)
+
+
+def _assist(folder: Path) -> NoReturn:
+    logging.disable()
+    if started_by_torchrun():
+        wait_for_first()
+    with contextlib.suppress(UserError):  # the first process meets it too, and tells
+        assist(cast(Setup, build(cast(DictConfig, OmegaConf.load(folder / RUN_CONFIG)), folder)))
+    sys.exit()
 
 
 def _run(cfg: DictConfig, folder: Path) -> Result:
@@ -43,12 +63,14 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             remedy = f"name another, or go on with that run by resume={os.path.relpath(folder)}"
             raise UserError("hydra.run.dir", "must not be the folder of another run", str(folder), remedy)
     else:
-        cfg = config_to_resume(folder)
+        cfg = config_to_resume(cfg, folder)
         if (folder / result.FILE).exists():
             log.warning("resume: this run had finished; nothing was done")
             finished = result.read(folder)
             _show(finished, folder)
             shutil.rmtree(folder / "retrain", ignore_errors=True)  # killed before the run could
+            if finished["dataset"]["task"] != TASK:
+                _report(folder)
             return finished
     started = time.perf_counter()
     try:
@@ -63,13 +85,31 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
             cost.write(folder / LATENCIES)
             spread = 100 * cost.relative_spread
             log.info("latency: a layer's interquartile range was %.1f %% of its median, in the median", spread)
+    if started_by_torchrun():
+        let_others_begin()
     if isinstance(setup, ToySetup):
         return _run_toy(setup, started)
-    _tell_of_data(setup)
     if setup.study is not None:
+        _tell_of_data(setup, quiet=False)
         return run_study(setup.study, setup, about(setup), started)
-    with Display() as display:
-        logger = tensorboard_logger(setup)
+    given = overrides(folder)
+    finished = completed(setup, started, shlex.join(["python", "train.py", *given]), given)
+    _report(folder)
+    result.show(finished, folder)
+    return finished
+
+
+def completed(
+    setup: Setup, started: float, command: str, given: list[str], *, quiet: bool = False, tensorboard: bool = True
+) -> Result:
+    """All phases of a run, from the data report to result.json in setup.folder.
+
+    started: by time.perf_counter. command, given: what a person ran, and the settings among it.
+    quiet: nothing is shown. tensorboard: whether events are kept.
+    """
+    _tell_of_data(setup, quiet)
+    with Display(quiet) as display:
+        logger = tensorboard_logger(setup) if tensorboard else None
         found = searched(setup, logger, display)
         architectures, retrain_seconds = retrained(setup, found["candidates"], display)
     network = save_network(setup, architectures[best_of(architectures)])
@@ -79,28 +119,38 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         "retrain": retrain_seconds,
         "total": time.perf_counter() - started,
     }
-    given = overrides(folder)
     finished["reproduce"] = {
-        "command": shlex.join(["python", "train.py", *given]),
+        "command": command,
         "overrides": given,
         "versions": model.versions(),
         "device": torch_device(setup.accelerator),
     }
-    log_final(setup, logger, finished)
-    result.write(folder, finished)
-    shutil.rmtree(folder / "retrain")
-    result.show(finished, folder)
+    if logger is not None:
+        log_final(setup, logger, finished)
+    result.write(setup.folder, finished)
+    shutil.rmtree(setup.folder / "retrain")
     return finished
 
 
-def _tell_of_data(setup: Setup) -> None:
-    """The data report, to the log and to a terminal."""
+def _report(folder: Path) -> None:
+    """The pages of the run and of its sweep, as far as that has come. The result stands without them."""
+    pages = [folder, folder.parent] if HydraConfig.get().mode == RunMode.MULTIRUN else [folder]
+    for page in pages:
+        try:
+            report.write(page)
+        except Exception as error:
+            again = f"python -m tabnas.report {os.path.relpath(page)}"
+            log.warning("report: not made (%s: %s); %s tries again", type(error).__name__, error, again)
+
+
+def _tell_of_data(setup: Setup, quiet: bool) -> None:
+    """The data report, to the log and, unless quiet, to a terminal."""
     name = setup.config["dataset"]["name"]
-    for line in report.lines(setup.table, name):
+    for line in data_report.lines(setup.table, name):
         log.info("data: %s", line)
     console = Console(stderr=True)
-    if console.is_terminal:
-        report.show(setup.table, name, console)
+    if console.is_terminal and not quiet:
+        data_report.show(setup.table, name, console)
 
 
 def _run_toy(setup: ToySetup, started: float) -> Result:

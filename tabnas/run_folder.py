@@ -1,4 +1,4 @@
-"""A run's folder: kept to one process, forgotten where a run never began, taken up again. May import cli, errors."""
+"""A run's folder: kept to one run, forgotten where that never began, taken up again. May import cli, errors, ranks."""
 
 import contextlib
 import fcntl
@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tabnas.cli import RUN_CONFIG
 from tabnas.errors import UserError
+from tabnas.ranks import started_by_torchrun
 
 LOCK = ".lock"
 
@@ -42,15 +43,55 @@ def forget(folder: Path) -> None:
             empty.rmdir()
 
 
-def config_to_resume(folder: Path) -> DictConfig:
-    """The config of the run in `folder`, which is taken up as it was."""
+def check_for_processes(cfg: DictConfig) -> None:
+    """UserError if the command cannot be that of several processes and is."""
+    hydra = HydraConfig.get()
+    trainer = cfg.get("trainer") or {}
+    given = "×".join(str(trainer.get(key, 1)) for key in ("num_nodes", "devices"))
+    if hydra.mode == RunMode.MULTIRUN and given != "1×1":
+        remedy = "leave out -m, and start one such run after another"
+        raise UserError("trainer.devices", "must be 1 in a sweep, whose jobs are one process each", given, remedy)
+    if started_by_torchrun() and not any(o.startswith(("hydra.run.dir=", "resume=")) for o in _given()):
+        raise UserError("hydra.run.dir", "must be given under torchrun, one folder for all", None, "name a new folder")
+
+
+def _given() -> list[str]:
+    """The overrides of the command line."""
+    overrides = HydraConfig.get().overrides
+    return [*overrides.task, *overrides.hydra]
+
+
+DEVICES = ("accelerator", "trainer.devices", "trainer.num_nodes")
+"""What may be other than it was in a run that is resumed."""
+
+
+def config_to_resume(cfg: DictConfig, folder: Path) -> DictConfig:
+    """The config of the run in `folder`, taken up as it was: as many replicas, on the devices that `cfg` asks for."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError("resume", "takes up one run and cannot be swept", str(folder), "leave out -m")
-    given = HydraConfig.get().overrides
-    others = [o for o in (*given.task, *given.hydra) if not o.startswith(("resume=", "hydra.mode="))]
+    given = _given()
+    free = tuple(f"{key}=" for key in ("resume", "hydra.mode", *DEVICES))
+    others = [o for o in given if not o.startswith(free)]
     if others:
-        raise UserError("resume", "takes up a run with its own config", " ".join(others), "give resume alone")
-    return cast(DictConfig, OmegaConf.load(folder / RUN_CONFIG))
+        remedy = f"give resume alone, or with any of {', '.join(DEVICES)}"
+        raise UserError("resume", "takes up a run with its own config", " ".join(others), remedy)
+    was = cast(DictConfig, OmegaConf.load(folder / RUN_CONFIG))
+    replicas = _n_devices(was) * OmegaConf.select(was, "search.replicas_per_device", default=1)
+    for key in DEVICES:
+        if any(o.startswith(f"{key}=") for o in given):
+            OmegaConf.update(was, key, OmegaConf.select(cfg, key), merge=False)
+    if _n_devices(was) * OmegaConf.select(was, "search.replicas_per_device", default=1) != replicas:
+        if replicas % _n_devices(was):
+            rule = f"must, times trainer.num_nodes, divide the {replicas} replicas of the run"
+            raise UserError("trainer.devices", rule, was.trainer.devices, "give a divisor")
+        OmegaConf.update(was, "search.replicas_per_device", replicas // _n_devices(was))
+    return was
+
+
+def _n_devices(cfg: DictConfig) -> int:
+    return int(
+        OmegaConf.select(cfg, "trainer.devices", default=1) * OmegaConf.select(cfg, "trainer.num_nodes", default=1)
+    )
 
 
 def overrides(folder: Path) -> list[str]:

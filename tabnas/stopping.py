@@ -2,9 +2,8 @@
 
 May import data, errors, stand_alone and task.
 
-The choice is made by the validation split, on which the outcome is reported too: there is no test split yet. The loss
-of a training that chose its epoch is therefore too small, by as much as the smallest of several noisy losses is below
-their mean.
+The choice is made by the validation split. The loss there of a training that chose its epoch is therefore too small, by
+as much as the smallest of several noisy losses is below their mean; that of the test split is not.
 """
 
 import math
@@ -17,7 +16,7 @@ from torch import Tensor
 from tabnas.data.table import Rows
 from tabnas.errors import require_integer, require_one_of
 from tabnas.stand_alone import StandAlone
-from tabnas.task import evaluate
+from tabnas.task import loss_of
 
 
 def check(patience: int | None, keep: str) -> None:
@@ -61,7 +60,7 @@ class EpochChoice(Callback):
         self.losses.append([])
         for number in range(module.n_seeds):
             alone = module.alone(number)
-            self.losses[-1].append(evaluate(alone.task, alone, *valid)["loss"])
+            self.losses[-1].append(loss_of(alone.task, alone, *valid))
             if number not in self.stopped:
                 self._judge(number, epoch, alone)
         module.seconds += time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""What is predicted, and how outputs are judged: classification or regression. Imports nothing of tabnas.
+"""What is predicted, and how outputs are judged: classification or regression. May import metrics.
 
 Shapes: B rows, n_outputs outputs of the network.
 """
@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import recall_score
+from numpy.typing import NDArray
 from torch import Tensor
+
+from tabnas.metrics import auroc, recalls
 
 EVALUATION_ROWS = 8192  # rows of a forward pass in evaluation, which bounds memory
 
@@ -29,10 +31,19 @@ class Classification:
     name = "classification"
     reported = ("balanced_error",)
     """Metrics shown beside the loss, the first of them on the dashboard."""
+    measured = ("balanced_error", "accuracy", "auroc")
+    """All of them."""
 
     @property
     def n_outputs(self) -> int:
         return 1 if len(self.classes) == 2 else len(self.classes)
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Probabilities (B, K) float64 of the K classes: outputs (B, n_outputs)."""
+        outputs = outputs.double()
+        if outputs.shape[1] == 1:
+            outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+        return outputs.softmax(dim=1)
 
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean log loss, weighted by `weight` (B,): outputs (B, n_outputs), target (B,) → scalar."""
@@ -44,13 +55,29 @@ class Classification:
         return losses if weight is None else (losses * weight).sum() / weight.sum()
 
     def metrics(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
-        """`balanced_error`: 1 − the mean over the classes in `target` of their recall (the paper's Table 1)."""
+        """Those of quick_metrics and `auroc`: the area under the ROC curve, of several classes the mean of one against
+        the rest over the classes in `target`; left out where there is but one.
+        """
+        area = float(self.auroc(outputs, target, weight)[0])
+        return self.quick_metrics(outputs, target, weight) | ({} if math.isnan(area) else {"auroc": area})
+
+    def quick_metrics(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
+        """`balanced_error`: 1 − the mean over the classes in `target` of their recall (the paper's Table 1).
+        `accuracy`: the share of the rows predicted right.
+        """
         predicted = (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(dim=1)
-        true, sample_weight = target.cpu().numpy(), None if weight is None else weight.cpu().numpy()
-        recall = recall_score(
-            true, predicted.cpu().numpy(), labels=np.unique(true), average="macro", sample_weight=sample_weight
-        )
-        return {"balanced_error": 1.0 - float(recall)}
+        right = (predicted == target).cpu().numpy()
+        recall = recalls(right, target.cpu().numpy(), _numpy(weight))
+        accuracy = np.average(right, weights=_numpy(weight))
+        return {"balanced_error": 1.0 - float(recall.mean()), "accuracy": float(accuracy)}
+
+    def auroc(
+        self, outputs: Tensor, target: Tensor, weight: Tensor | None = None, group: Tensor | None = None
+    ) -> NDArray[np.floating]:
+        """See metrics.auroc; outputs (B, n_outputs), group (B,)."""
+        # Not probabilities, which round to 1 where these still differ.
+        scores = outputs if outputs.shape[1] == 1 else outputs.log_softmax(dim=1)
+        return auroc(scores.cpu().numpy(), target.cpu().numpy(), _numpy(weight), _numpy(group))
 
 
 @dataclass(frozen=True)
@@ -64,7 +91,12 @@ class Regression:
     std: float
     name = "regression"
     reported = ("rmse", "r2")
+    measured = reported
     n_outputs = 1
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """(B,) float64 in the target's own units: outputs (B, 1)."""
+        return self.mean + self.std * outputs[:, 0].double()
 
     def loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Mean squared error, weighted by `weight` (B,): outputs (B, 1), standardised target (B,) → scalar."""
@@ -73,7 +105,9 @@ class Regression:
         return ((outputs[:, 0] - target).square() * weight).sum() / weight.sum()
 
     def metrics(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
-        """`rmse` in the target's own units and `r2`, the coefficient of determination on these rows."""
+        """`rmse` in the target's own units and `r2`, the coefficient of determination on these rows; 0 where their
+        targets are all the same.
+        """
         weight = torch.ones_like(target) if weight is None else weight
         target, weight = target.double(), weight.double()
         error = ((outputs[:, 0].double() - target).square() * weight).sum() / weight.sum()
@@ -82,14 +116,22 @@ class Regression:
         r2 = float(1.0 - error / spread) if spread > 0 else 0.0
         return {"rmse": float(error.sqrt()) * self.std, "r2": r2}
 
+    quick_metrics = metrics
+
 
 Task = Classification | Regression
+
+
+def _numpy(column: Tensor | None) -> NDArray[Any] | None:
+    return None if column is None else column.cpu().numpy()
 
 
 N_GROUPS = 20
 """Of rows, left out one at a time for an interval."""
 STUDENT_T = 2.093
 """Its 97.5 % quantile at N_GROUPS − 1 degrees of freedom."""
+LEAST = {"r2": -math.inf}  # of the others: 0
+MOST = {"loss": math.inf, "rmse": math.inf}  # of the others: 1
 
 
 def evaluate(
@@ -102,6 +144,18 @@ def evaluate(
 ) -> dict[str, float]:
     """`loss` and the task's metrics of predict(numerical, categorical) → outputs over all n rows."""
     return judged(task, outputs_of(predict, numerical, categorical), target, weight)
+
+
+def loss_of(
+    task: Task,
+    predict: Callable[[Tensor, Tensor], Tensor],
+    numerical: Tensor,
+    categorical: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+) -> float:
+    """The loss alone, which is all that a choice goes by; arguments are those of `evaluate`."""
+    return float(task.loss(outputs_of(predict, numerical, categorical), target, weight))
 
 
 @torch.no_grad()
@@ -121,16 +175,25 @@ def with_intervals(
 ) -> dict[str, dict[str, Any]]:
     """By metric its `value` and `interval`, [low, high] at 95 %, by the delete-a-group jackknife (Kott 2001).
 
-    The interval tells of the finite number of rows, not of the spread between trainings.
+    The interval tells of the finite number of rows, not of the spread between trainings. Without a metric that leaving
+    out a group would leave undefined.
     """
     values = judged(task, outputs, target, weight)
-    group = torch.arange(len(target)) % min(N_GROUPS, len(target))
-    n_groups = int(group.max()) + 1
-    squares = dict.fromkeys(values, 0.0)
+    n_groups = min(N_GROUPS, len(target))
+    group = torch.arange(len(target)) % n_groups
+    without: dict[str, list[float]] = {name: [] for name in values}
     for left_out in range(n_groups if n_groups > 1 else 0):
         kept = group != left_out
-        part = judged(task, outputs[kept], target[kept], None if weight is None else weight[kept])
-        for name, value in part.items():
-            squares[name] += (value - values[name]) ** 2
-    half = {name: STUDENT_T * math.sqrt(total * (n_groups - 1) / n_groups) for name, total in squares.items()}
-    return {name: {"value": v, "interval": [v - half[name], v + half[name]]} for name, v in values.items()}
+        part = outputs[kept], target[kept], None if weight is None else weight[kept]
+        for name, value in {"loss": float(task.loss(*part)), **task.quick_metrics(*part)}.items():
+            without[name].append(value)
+    if isinstance(task, Classification) and "auroc" in values:
+        without["auroc"] = task.auroc(outputs, target, weight, group)[1:].tolist()
+    told = {}
+    for name, value in values.items():
+        squares = sum((other - value) ** 2 for other in without[name])
+        half = STUDENT_T * math.sqrt(squares * (n_groups - 1) / n_groups)
+        if math.isfinite(half):
+            interval = [max(value - half, LEAST.get(name, 0.0)), min(value + half, MOST.get(name, 1.0))]
+            told[name] = {"value": value, "interval": interval}
+    return told

@@ -73,20 +73,23 @@ def new_search(small_table: Table) -> Callable[..., Small]:
     def build(
         *, epochs: int = 3, seed: int = 0, choices: tuple[tuple[int, ...], ...] = ((2, 4, 8), (2, 4, 8)),
         limit: int = 90, flops: int | None = None, steps_per_block: int = 5, lr: float = 0.01,
-        kind: type[Method] = Rejection, sparse: bool = False, optimizer: Adam | SGD | None = None, **method: object,
+        kind: type[Method] = Rejection, sparse: bool = False, optimizer: Adam | SGD | None = None,
+        replicas_per_device: int = 1, module: type[TabNAS] = TabNAS, **method: object,
     ) -> Small:  # fmt: skip
-        data = TableDataModule(small_table, batch_size=16, seed=seed, steps_per_block=steps_per_block)
+        data = TableDataModule(
+            small_table, batch_size=16, seed=seed, steps_per_block=steps_per_block, n_replicas=replicas_per_device
+        )
         torch.manual_seed(seed)
         encoder = Encoder(small_table.n_numerical, small_table.cardinalities, 2, sparse=sparse)
         costs = [ParameterCount(encoder.n_inputs, 3), Flops(encoder.n_inputs, 3)]
         limits = Limits(costs[0], limit) if flops is None else Limits(costs, [limit, flops])
         made = kind(
             space=SearchSpace(choices), limits=limits, generator=torch.Generator().manual_seed(seed),
-            name=kind.__name__, **method,
+            name=kind.__name__, replicas_per_device=replicas_per_device, **method,
         )  # fmt: skip
-        search = TabNAS(
+        search = module(
             method=made, encoder=encoder, task=small_table.task, optimizer=optimizer or Adam(lr=lr, schedule="cosine"),
-            batch_size=16, total_steps=epochs * data.steps_per_epoch, valid=data.valid,
+            batch_size=16, total_steps=epochs * data.search_steps_per_epoch, valid=data.valid,
         )  # fmt: skip
         return Small(search, data)
 

@@ -28,7 +28,7 @@ WRONG = {
     ("retrain=null",): "retrain: must be a group of settings, got None",
     ("retrain=3",): "retrain: must be a group of settings, got 3",
     ("~limits",): "limits: must be a list of limits, got None",
-    ("~search",): "search: must be a group of settings with a _target_, got {'eta': 0.05}",
+    ("~search",): "search: must be a group of settings, got None",
     ("dataset._target_=null",): "dataset: must be a group of settings with a _target_, got {",
     ("~dataset.shuffle_rows",): "dataset.shuffle_rows: must be given",
     ("dataset.shuffle_rows=3",): "dataset.shuffle_rows: must be an integer of at least 64, got 3",
@@ -37,7 +37,7 @@ WRONG = {
     ("dataset.numerical_embedding={kind: periodc}",): "numerical_embedding.kind: must be one of periodic, piecewise",
     ("dataset.numerical_embedding={kind: periodic, bins: 3}",): "numerical_embedding.bins: must be one of dim,",
     ("dataset.numerical_embedding={kind: periodic, dim: 0}",): "embedding.dim: must be an integer in [1, 1024], got 0",
-    ("dataset.numerical_embedding={kind: piecewise_linear, n_bins: 1}",): "n_bins: must be an integer in [2, 1437]",
+    ("dataset.numerical_embedding={kind: piecewise_linear, n_bins: 1}",): "n_bins: must be an integer in [2, 1257]",
     ("dataset._target_=nope.load",): "must name a class or function that can be imported, got 'nope.load'",
     ("dataset._target_=tabnas.data.digits.load_digits",): "dataset.split_seed: must be one of as_frame, n_class",
     ("limits.0.limit=99999999999999999999",): "limits.0.limit: must be a number in (0, 9.0072e+15]",
@@ -47,7 +47,7 @@ WRONG = {
     ("search.eta=inf",): "search.eta: must be a number above 0, got inf",
     ("search.num_samples=99999999999",): "search.num_samples: must be an integer in [1, 1e+07]",
     ("dataset=conect4",): "got 'conect4'; did you mean 'connect4'?",
-    ("search=darts",): "search: must be one of mnasnet, mnasnet_clipped, resource_oblivious, tabnas,",
+    ("search=darts",): "search: must be one of bayesian, evolution, exhaustive, mnasnet, mnasnet_clipped,",
     ("space=layers7",): "space: must be one of layers3, layers4, layers5, layers9,",
     ("experiment=paper/nothing",): "experiment: must be one of paper/aloi, paper/connect4, paper/criteo3,",
     ("limits",): "limits: must be KEY=VALUE",
@@ -74,7 +74,7 @@ WRONG = {
     ("space.choices=8",): "space.choices: must be a non-empty list with one list of widths per hidden layer, got 8",
     ("dataset.batch_size=0",): "dataset.batch_size: must be an integer of at least 1, got 0",
     ("dataset.batch_size=400",): "dataset.batch_size: must be at most the 359 rows of the validation split, got 400",
-    ("dataset.batch_size=5000",): "dataset.batch_size: must be at most the 1438 rows of the training split, got 5000",
+    ("dataset.batch_size=5000",): "dataset.batch_size: must be at most the 1258 rows of the training split, got 5000",
     ("dataset.val_fraction=0",): "dataset.val_fraction: must be a number in (0, 0.9], got 0",
     ("dataset.numerical=log",): "got 'numerical'; did you mean 'numerical_embedding'?",
     ("dataset.embedding_dim=-2",): "dataset.embedding_dim: must be an integer of at least 1, got -2",
@@ -179,7 +179,7 @@ def test_help_names_groups_settings_and_examples(tmp_path):
     text = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     for part in (
         "dataset: aloi, connect4, criteo, criteo_synthetic, digits",
-        "search: mnasnet, mnasnet_clipped, resource_oblivious, tabnas",
+        "search: bayesian, evolution, exhaustive, mnasnet",
         "resume=",
         "tensorboard --logdir",
     ):
@@ -208,3 +208,18 @@ def test_require_integer(given):
 def test_require_number(given):
     with pytest.raises(UserError, match=r"x: must be a number in \(0, 10\], got"):
         require_number("x", given, low=0, high=10, open_low=True, remedy="measure")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("-m", "trainer.devices=2"), "trainer.devices: must be 1 in a sweep"),
+        (("trainer.num_nodes=2",), "trainer.num_nodes: must go with torchrun on each machine"),
+        (("trainer.devices=0",), "trainer.devices: must be"),
+        (("dataset=toy", "search.replicas_per_device=8"), "search.replicas_per_device: must be 1 with known losses"),
+    ],
+)
+def test_devices_that_cannot_be(train_py, arguments, line):
+    outcome = train_py(*arguments)
+    assert outcome.code == 2
+    assert f"tabnas: error: {line}" in outcome.err

@@ -12,15 +12,19 @@ PACKAGE = ROOT / "tabnas"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "reward": set(),
+    "metrics": set(),
     "statistics": set(),
-    "task": set(),
+    "task": {"metrics"},
     "numerical": {"errors"},
     "encoder": {"numerical"},
     "network": set(),
-    "trainer": set(),
+    "ranks": set(),
+    "accelerator": {"errors", "trainer"},
+    "trainer": {"errors", "ranks"},
     "space": {"errors"},
-    "cli": {"errors"},
-    "run_folder": {"cli", "errors"},
+    "cli": {"errors", "ranks"},
+    "arguments": {"errors"},
+    "run_folder": {"cli", "errors", "ranks"},
     "cost": {"space"},
     "controller": {"space"},
     "feasibility": {"errors", "space", "cost", "controller"},
@@ -31,13 +35,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": {"errors", "supernet"},
     "data": {"errors", "task"},
     "result": {"trainer"},
+    "report": {"errors"},
     "card": set(),
     "model": {"card", "encoder", "errors", "network", "task", "trainer"},
     "predict": {"data", "errors", "model", "progress", "task"},
-    "progress": {"space"},
+    "progress": {"space", "ranks"},
+    "export": {"card", "data", "errors", "latency", "model", "predict", "task", "trainer"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
-        "task", "data",
+        "task", "data", "accelerator",
     },
     "trust": {"statistics"},
     "toy": {
@@ -56,7 +62,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 PLAIN_TORCH = {"errors", "space", "cost", "feasibility", "method", "controller", "reward"}
-ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {"run", "pipeline", "candidates", "hyperparameters", "build", "bench", "__init__"}
+ONLY_ROOTS_MAY_IMPORT_EVERYTHING = {
+    "run", "pipeline", "candidates", "hyperparameters", "estimators", "build", "bench", "__init__",
+}  # fmt: skip
 
 
 def parts():

@@ -56,7 +56,7 @@ def test_other_conditions_are_other_files(tmp_path, measured, monkeypatch):
     cached(tmp_path)
     monkeypatch.setattr(torch, "__version__", "2.9.7")
     cached(tmp_path)
-    monkeypatch.setattr(latency, "_description", lambda device: "another")
+    monkeypatch.setattr(latency, "description", lambda device: "another")
     cached(tmp_path)
     assert measured == [1, 2, 1, 1, 1, 1]
     assert len(list(tmp_path.iterdir())) == 6
@@ -184,4 +184,4 @@ def test_the_default_folder(monkeypatch, tmp_path):
 def test_the_processor_is_described(monkeypatch, cpuinfo, expected):
     monkeypatch.setattr(latency.Path, "read_text", lambda path: cpuinfo)
     monkeypatch.setattr(latency.platform, "processor", lambda: "from platform")
-    assert latency._description(torch.device("cpu")) == expected
+    assert latency.description(torch.device("cpu")) == expected

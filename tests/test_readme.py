@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tabnas.bench.__main__ import BENCHES
+from tabnas.report.__main__ import main as report_main
 from tests.conftest import ROOT
 from tests.test_conf import compose
 
@@ -73,12 +74,33 @@ def test_from_a_csv_file_to_predictions(tmp_path):
     assert "prediction,probability_0,probability_1,probability_2\n" in done.stdout
 
 
+def test_reports_of_a_sweep(train_py, tmp_path):
+    (block,) = re.findall(r"<!-- report -->\n```bash\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    sweep, report_command = (shlex.split(line) for line in block.splitlines())
+    short = ("trainer.max_epochs=2", "retrain.seeds=1", "retrain.max_epochs=1", "space.choices=[[8,16],[8,16]]")
+    outcome = train_py(*sweep[2:], *short)
+    assert outcome.code == 0, outcome.err
+    for page in tmp_path.rglob("report.html"):
+        page.unlink()
+    assert report_command[:3] == ["python", "-m", "tabnas.report"]
+    assert report_main(report_command[3:]) == 0
+    assert len(list(tmp_path.rglob("report.html"))) == 5
+    assert len(re.findall(r"--share: \d+%", (tmp_path / "sweep" / "report.html").read_text())) == 4
+
+
+def test_from_a_data_frame_to_a_classifier(capsys):
+    (code,) = re.findall(r"<!-- scikit-learn -->\n```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    assert len([line for line in code.splitlines() if line]) == 5
+    exec(compile(code, "README.md", "exec"), {})
+    assert re.match(r"\(\d+, \d+, \d+\) \{'params': 1?\d{3}\} \[\[", capsys.readouterr().out)
+
+
 def test_python_code_runs(train_py, tmp_path, capsys):
     outcome = train_py(
         "dataset=connect4", "space.choices=[[8,16],[8,16]]", "trainer.max_epochs=1",
         "retrain.seeds=1", "retrain.max_epochs=1", "limits.0.limit=2000", "hydra.run.dir=run",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    (code,) = blocks("python")
+    (code,) = [block for block in blocks("python") if "outputs/" in block]
     exec(compile(re.sub(r"outputs/[\d/-]+", f"{tmp_path}/run/", code), "README.md", "exec"), {})
     assert re.search(r"\[\d+, \d+\] \['(win|loss|draw)'", capsys.readouterr().out)

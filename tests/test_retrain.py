@@ -5,10 +5,11 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
+from tabnas.data.datamodule import TableDataModule
 from tabnas.encoder import Encoder
 from tabnas.network import Network
 from tabnas.optim import SGD, Adam
-from tabnas.retrain import Retraining, summary
+from tabnas.retrain import Retraining, summary, summary_on_test
 from tabnas.task import evaluate
 
 
@@ -116,12 +117,46 @@ def test_a_training_taken_up_ends_as_if_never_stopped(retraining, tmp_path, stop
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_test_rows_change_nothing_but_their_own_metrics(retraining, small_table, tmp_path):
+    """Not even where they are not finite."""
+    data = retraining.data
+    outcomes = {}
+    for name, value in {"fine": 0.5, "wild": float("nan")}.items():
+        test = small_table.valid.take(torch.arange(12))
+        table = replace(small_table, test=test._replace(numerical=torch.full_like(test.numerical, value)))
+        served = TableDataModule(table, batch_size=16, seed=data.seed, steps_per_block=5)
+        ours = replace(retraining, data=served, folder=tmp_path / name, patience=2, keep="best")
+        outcomes[name] = ours.outcomes((8, 4), [0, 1])
+    for fine, wild in zip(*outcomes.values(), strict=True):
+        assert set(fine["test"]) == {"loss", "balanced_error", "accuracy", "auroc"}
+        assert wild["test"] is None
+        assert {**fine, "seconds": 0, "test": 0} == {**wild, "seconds": 0, "test": 0}
+    assert summary_on_test(outcomes["wild"]) is None
+
+
+def test_the_test_split_is_judged_as_the_validation_split(retraining, small_table):
+    retraining.data.test = small_table.valid
+    for outcome in retraining.outcomes((8, 4), [0, 1]):
+        assert outcome["test"] == {name: outcome[name] for name in ("loss", "balanced_error", "accuracy", "auroc")}
+
+
+def test_outcomes_without_a_test(retraining):
+    """Also those left by a version that had none."""
+    outcomes = [
+        {"loss": 1.0, "seconds": 1.0, "test": {"loss": 2.0}},
+        {"loss": 1.0, "seconds": 1.0, "test": {"loss": 4.0}},
+    ]
+    assert summary_on_test(outcomes) == {"loss": {"mean": 3.0, "std": pytest.approx(2**0.5), "runs": [2.0, 4.0]}}
+    assert summary_on_test([outcomes[0], {"loss": 1.0, "seconds": 1.0}]) is None
+    assert set(summary(outcomes)) == {"loss", "seconds"}
+
+
 def test_summary_of_several_seeds():
     outcomes = [
-        {"loss": 1.0, "balanced_error": 0.2, "seconds": 3.0},
-        {"loss": 3.0, "balanced_error": 0.4, "seconds": 4.0},
+        {"loss": 1.0, "balanced_error": 0.2, "seconds": 3.0, "weight_updates": 40},
+        {"loss": 3.0, "balanced_error": 0.4, "seconds": 4.0, "weight_updates": 50},
     ]
     table = summary(outcomes)
-    assert table["seconds"] == 7.0
+    assert (table["seconds"], table["weight_updates"]) == (7.0, 90)
     assert table["loss"] == {"mean": 2.0, "std": pytest.approx(2**0.5), "runs": [1.0, 3.0]}
     assert summary(outcomes[:1])["loss"]["std"] is None

@@ -42,7 +42,7 @@ def test_a_run_leaves_what_it_should(train_py, tmp_path):
     assert outcome.err == ""  # quiet where there is no terminal
     folder = folder_of(tmp_path)
     assert {p.name for p in folder.iterdir()} == {
-        ".hydra", ".lock", "checkpoints", "model", "result.json", "run.yaml", "search.json",
+        ".hydra", ".lock", "checkpoints", "model", "report.html", "result.json", "run.yaml", "search.json",
         "tensorboard", "train.log",
     }  # fmt: skip
     found = result.read(folder)
@@ -51,22 +51,24 @@ def test_a_run_leaves_what_it_should(train_py, tmp_path):
         "reproduce", "trust",
     }  # fmt: skip
     assert found["dataset"] == {
-        "name": "digits", "task": "classification", "metrics": ["balanced_error"], "n_train": 1438, "n_val": 359,
-        "n_inputs": 64, "n_outputs": 10, "columns": [],
+        "name": "digits", "task": "classification", "metrics": ["balanced_error"], "n_train": 1258, "n_val": 359,
+        "n_test": 180, "n_inputs": 64, "n_outputs": 10, "columns": [],
     }  # fmt: skip
     assert found["space"] == {"choices": [[8, 16, 32, 64]] * 2, "size": 16}
     assert found["reproduce"]["command"] == f"python train.py {' '.join(SHORT)}"
     assert found["reproduce"]["versions"] == model.load(folder)[1]["versions"]
     best = found["architectures"][found["best"]]["stand_alone"]
+    test = found["architectures"][found["best"]]["test"]
+    assert found["network"]["test"]["loss"]["value"] in [pytest.approx(loss, abs=1e-6) for loss in test["loss"]["runs"]]
     assert found["network"]["valid"]["loss"]["value"] == pytest.approx(min(best["loss"]["runs"]), abs=1e-6)
     assert found["limits"] == [{"cost": "params", "limit": 4000}]
-    assert found["search"]["weight_updates"] == 4 * 22
+    assert found["search"]["weight_updates"] == 4 * 19
     assert [len(row) for row in found["search"]["logits"]] == [4, 4]
     for architecture in found["architectures"]:
         built = Network(64, architecture["widths"], 10)
         assert sum(p.numel() for p in built.parameters()) == architecture["costs"]["params"] <= 4000
         assert len(architecture["stand_alone"]["loss"]["runs"]) == 2
-        assert set(architecture["one_shot"]) == {"loss", "balanced_error"}
+        assert set(architecture["one_shot"]) == {"loss", "balanced_error", "accuracy", "auroc"}
     by_loss = sorted(found["architectures"], key=lambda a: a["stand_alone"]["loss"]["mean"])
     assert found["architectures"][found["best"]] == by_loss[0]
     chosen = " ".join(a["chosen_by"] for a in found["architectures"])
@@ -81,8 +83,9 @@ SEARCHES = {
 }  # fmt: skip
 
 
-def test_there_are_no_other_searches():
-    assert {path.stem for path in (ROOT / "conf" / "search").glob("*.yaml")} == set(SEARCHES)
+def test_there_are_no_other_searches_with_a_controller():
+    configs = (ROOT / "conf" / "search").glob("*.yaml")
+    assert {path.stem for path in configs if "_target_: tabnas.method." in path.read_text()} == set(SEARCHES)
 
 
 @pytest.mark.parametrize("search", SEARCHES)
@@ -91,7 +94,7 @@ def test_every_search_leaves_a_whole_and_feasible_result(train_py, tmp_path, sea
     assert outcome.code == 0, outcome.err
     assert outcome.err == ""
     found = result.read(folder_of(tmp_path))
-    steps, rl_steps = 4 * 22, 3 * 22
+    steps, rl_steps = 4 * 19, 3 * 19
     about = found["search"]
     assert about["method"] == search
     assert about["weight_updates"] == steps
@@ -167,7 +170,7 @@ def test_the_saved_network_is_the_best_one(train_py, tmp_path):
     network, about = model.load(folder_of(tmp_path))
     best = found["architectures"][found["best"]]
     assert about["widths"] == best["widths"]
-    table = digits.load()
+    table = digits.load(test_fraction=0.1)
     assert about["encoding"] == json.loads(json.dumps(table.encoding))
     metrics = evaluate(table.task, network, *table.valid)
     assert metrics["loss"] == pytest.approx(min(best["stand_alone"]["loss"]["runs"]), rel=1e-6)
@@ -236,6 +239,7 @@ def test_a_sweep_over_eta_and_num_samples(train_py, tmp_path):
     assert outcome.code == 0, outcome.err
     configs = [result.read(tmp_path / "sweep" / str(job))["config"]["search"] for job in range(4)]
     assert {(c["eta"], c["num_samples"]) for c in configs} == {(0.01, 64), (0.01, 256), (0.05, 64), (0.05, 256)}
+    assert (tmp_path / "sweep" / "report.html").exists()
 
 
 def test_tensorboard_has_what_the_dashboard_promises(train_py, tmp_path):
@@ -249,6 +253,7 @@ def test_tensorboard_has_what_the_dashboard_promises(train_py, tmp_path):
         "weights/loss", "weights/warmup_probability", "controller/reward", "controller/advantage",
         "controller/prob_valid", "controller/prob_valid_estimate", "skipped/infeasible", "entropy/layer_1",
         "probability_layer_2/0064", "final/loss", "final/balanced_error", "final/params", "final/prob_valid",
+        "final/auroc", "test/loss", "test/accuracy",
     }  # fmt: skip
     assert expected <= set(tags["scalars"])
     assert "probabilities over time" in tags["images"]
@@ -271,7 +276,7 @@ def test_divergence_keeps_the_last_good_checkpoint(train_py, tmp_path, monkeypat
     assert outcome.code == 2
     assert "loss: must stay finite, at step 31 of the search, got nan" in outcome.err
     content = torch.load(folder_of(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
-    assert content["tabnas"]["step"] == 22
+    assert content["tabnas"]["step"] == 19
     assert all(value.isfinite().all() for value in content["state_dict"].values())
 
 
@@ -310,8 +315,8 @@ def test_a_run_killed_in_warmup_search_and_retraining_ends_as_one_never_killed(t
 
     killed_when(start(tmp_path / "killed", *arguments), lambda: (run / "run.yaml").exists())
     assert not checkpoint.exists()
-    killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: step_is(20, 109))
-    killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: step_is(140, 430))
+    killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: step_is(19, 94))
+    killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: step_is(120, 370))
     killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: (run / "search.json").exists())
     killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: any(run.glob("retrain/*.ckpt")))
     killed_when(start(tmp_path / "killed", f"resume={run}"), lambda: len(list(run.glob("retrain/*.json"))) >= 2)
@@ -362,11 +367,11 @@ def test_a_table_of_ones_own(train_py, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import numpy as np\n"
         "from tabnas.data.table import Table\n"
-        "def load(val_fraction, split_seed):\n"
+        "def load(val_fraction, test_fraction, split_seed):\n"
         "    rng = np.random.default_rng(0)\n"
         "    x, kinds = rng.standard_normal((500, 4)), rng.integers(5, size=(500, 2))\n"
         "    return Table.from_arrays('mine', x, kinds, (x[:, 0] + kinds[:, 1] > 2).astype(int), ('no', 'yes'),\n"
-        "        val_fraction=val_fraction, split_seed=split_seed)\n"
+        "        val_fraction=val_fraction, test_fraction=test_fraction, split_seed=split_seed)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     outcome = train_py(*SHORT, "dataset._target_=mine.load", "dataset.name=mine", "limits.0.limit=1000")
@@ -376,6 +381,6 @@ def test_a_table_of_ones_own(train_py, tmp_path, monkeypatch):
     wrong = train_py(*SHORT, "dataset._target_=mine.laod", "hydra.run.dir=wrong")  # not within a second's folder
     assert wrong.code == 2
     assert "laod" in wrong.err
-    (tmp_path / "other.py").write_text("def load(val_fraction, split_seed):\n    return 3\n")
+    (tmp_path / "other.py").write_text("def load(val_fraction, test_fraction, split_seed):\n    return 3\n")
     other = train_py(*SHORT, "dataset._target_=other.load", "hydra.run.dir=other")
     assert (other.code, "must return a tabnas.data.table.Table, got 3" in other.err) == (2, True)

@@ -51,7 +51,7 @@ class EveryEpoch(Callback):
 def test_the_epoch(retraining, monkeypatch, patience, keep, n_epochs, chosen):  # noqa: F811
     """chosen: the epoch that counts, of each seed."""
     script = iter([loss for epoch in SCRIPT for loss in epoch])
-    monkeypatch.setattr(stopping, "evaluate", lambda *_: {"loss": next(script)})
+    monkeypatch.setattr(stopping, "loss_of", lambda *_: next(script))
     seen = EveryEpoch()
     retraining = replace(retraining, max_epochs=EPOCHS, patience=patience, keep=keep)
     retraining.outcomes((8, 4), SEEDS, [seen])
@@ -90,7 +90,7 @@ def test_killed_when_all_had_stopped(retraining, tmp_path, monkeypatch):  # noqa
     settings = {"patience": 1, "keep": "last", "checkpoint_every_seconds": 0}
     stopped = replace(retraining, **settings)
     losses = iter([1.0, 2.0])
-    monkeypatch.setattr(stopping, "evaluate", lambda *_: {"loss": next(losses)})
+    monkeypatch.setattr(stopping, "loss_of", lambda *_: next(losses))
     with pytest.raises(Killed):
         stopped.outcomes((8, 4), [3], [KilledAtTheEnd()])
     seen = EveryEpoch()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,11 +55,19 @@ def test_several_children_at_once_are_each_alone(example, data):
     supernet = SuperNet(space, n_inputs, n_outputs).double()
     x = torch.randn(7, n_inputs, dtype=torch.float64)
     before = [p.clone() for p in supernet.parameters()]
-    together = supernet.several(x, children)
+    together = list(supernet.several(x, children))
     assert len(together) == len(children)
     for outputs, child in zip(together, children, strict=True):
         assert torch.allclose(outputs, supernet(x, child), rtol=0, atol=1e-9)
     assert all(torch.equal(p, q) for p, q in zip(supernet.parameters(), before, strict=True))
+
+
+def test_what_consecutive_children_have_in_common_is_computed_once(monkeypatch):
+    """Four children of three layers: one first layer, two second ones, three outputs."""
+    supernet, n_calls = SuperNet(SearchSpace([[2, 4], [3, 6]]), 5, 2), []
+    monkeypatch.setattr(F, "linear", lambda *given, linear=F.linear: n_calls.append(1) or linear(*given))
+    list(supernet.several(torch.randn(7, 5), [(2, 3), (2, 6), (2, 6), (4, 3)]))
+    assert len(n_calls) == 1 + 2 + 3
 
 
 def test_mask_takes_widths_as_a_tensor():

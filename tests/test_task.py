@@ -5,7 +5,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, r2_score, root_mean_squared_error
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from tabnas.task import Classification, Regression, evaluate
+from tabnas.task import Classification, Regression, evaluate, judged, loss_of, with_intervals
 
 MANY, TWO = Classification(("a", "b", "c", "d")), Classification(("no", "yes"))
 
@@ -44,6 +44,49 @@ def test_evaluation_in_pieces_is_that_of_the_whole(monkeypatch):
     found = evaluate(MANY, lambda numerical, _: numerical, numerical, torch.empty(50, 0), target)
     assert found["loss"] == pytest.approx(MANY.loss(numerical, target).item())
     assert math.isfinite(found["balanced_error"])
+    assert loss_of(MANY, lambda numerical, _: numerical, numerical, torch.empty(50, 0), target) == found["loss"]
+
+
+def test_what_is_measured():
+    """`measured` is what dashboards are told beforehand."""
+    for task in (MANY, TWO, Regression(0.0, 1.0)):
+        target = torch.arange(30) % 2
+        target = target.float() if isinstance(task, Regression) else target
+        found = task.metrics(torch.randn(30, task.n_outputs), target)
+        assert tuple(found) == task.measured
+        assert set(task.reported) <= set(found)
+
+
+@pytest.mark.parametrize("task", [MANY, TWO])
+def test_one_class_alone_has_no_auroc(task):
+    found = task.metrics(torch.randn(5, task.n_outputs), torch.ones(5, dtype=torch.long))
+    assert set(found) == {"balanced_error", "accuracy"}
+
+
+def test_intervals_are_those_of_leaving_groups_out():
+    outputs, target, weight = torch.randn(90, 4), torch.arange(90) % 4, torch.rand(90) + 0.1
+    told = with_intervals(MANY, outputs, target, weight)
+    for name in ("loss", *MANY.measured):
+        without = []
+        for group in range(20):
+            kept = torch.arange(90) % 20 != group
+            without.append(judged(MANY, outputs[kept], target[kept], weight[kept])[name])
+        value = judged(MANY, outputs, target, weight)[name]
+        half = 2.093 * (19 / 20 * sum((one - value) ** 2 for one in without)) ** 0.5
+        assert told[name]["value"] == pytest.approx(value)
+        assert told[name]["interval"] == pytest.approx([value - half, value + half])
+
+
+def test_intervals_keep_to_what_a_metric_can_be():
+    told = with_intervals(TWO, torch.tensor([[-1.0], [1.0]] * 10 + [[1.0]]), torch.tensor([0, 1] * 10 + [0]))
+    assert told["auroc"]["interval"][1] == 1
+    assert told["accuracy"]["interval"][1] == 1
+
+
+def test_an_interval_that_has_no_sense_is_left_out():
+    """Without the one row of class 1 there is no AUROC."""
+    told = with_intervals(TWO, torch.randn(40, 1), torch.tensor([1] + [0] * 39))
+    assert set(told) == {"loss", "balanced_error", "accuracy"}
 
 
 def test_outputs():

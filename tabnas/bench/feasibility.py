@@ -98,7 +98,7 @@ def _weight_steps(setting: Setting) -> Callable[[], float]:
     def run() -> float:
         started = time.perf_counter()
         for rows, widths in zip(minibatches, children, strict=False):
-            search._weight_update(rows, widths, 0.5, optimizer)  # type: ignore[arg-type]
+            search._weight_update(rows, [widths], 0.5, optimizer)  # type: ignore[arg-type]
         return (time.perf_counter() - started) / min(len(minibatches), WEIGHT_STEPS)
 
     run()

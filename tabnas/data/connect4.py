@@ -25,13 +25,20 @@ COLUMNS = [f"{column}{row}" for column in "abcdefg" for row in range(1, 7)]
 TARGET = "outcome"
 
 
-def load(*, val_fraction: float = 0.2, split_seed: int = 0) -> Table:
+def load(*, val_fraction: float = 0.2, test_fraction: float = 0.0, split_seed: int = 0) -> Table:
     """42 categorical columns of 3 values, 3 classes, 67,557 rows in UCI's order."""
     frame = pd.read_csv(io.BytesIO(_unpacked()), names=[*COLUMNS, TARGET], dtype="category")
     squares = np.stack([frame[c].cat.set_categories(SQUARES).cat.codes.to_numpy() for c in COLUMNS], axis=1)
     outcome = frame[TARGET].cat.set_categories(CLASSES).cat.codes.to_numpy()
     table = Table.from_arrays(
-        "connect4", None, squares, outcome, CLASSES, val_fraction=val_fraction, split_seed=split_seed
+        "connect4",
+        None,
+        squares,
+        outcome,
+        CLASSES,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        split_seed=split_seed,
     )
     encoding = Encoding((), tuple(Categorical(c, SQUARES, (), closed=True) for c in COLUMNS), (), TARGET)
     return replace(table, encoding=encoding.to_json())

@@ -17,46 +17,62 @@ READER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tabnas-reader")
 
 
 class TableDataModule(LightningDataModule):
-    """Loaders over a table's training and validation rows.
+    """Loaders over a table's training and validation rows; its test rows, served by none, are at hand as `test`.
 
     batch_size: rows of a minibatch; at most either split's rows.
     seed: of the order of the rows.
+    n_replicas: minibatches that a step of the search takes, one for each replica on any device.
     steps_per_block: minibatches handed over at once.
     shuffle_rows: rows that are shuffled among each other; see Stream. At least a minibatch.
     """
 
     def __init__(
-        self, table: Table, *, batch_size: int, seed: int, steps_per_block: int, shuffle_rows: int = 2**20
+        self,
+        table: Table,
+        *,
+        batch_size: int,
+        seed: int,
+        steps_per_block: int,
+        shuffle_rows: int = 2**20,
+        n_replicas: int = 1,
     ) -> None:
         super().__init__()
         require_integer("dataset.batch_size", batch_size, low=1, remedy="the paper uses 32 to 512")
         for name, rows in (("training", table.train), ("validation", table.valid)):
-            if batch_size > rows.n_rows:
+            if batch_size * n_replicas > rows.n_rows:
                 rule = f"must be at most the {rows.n_rows} rows of the {name} split"
-                remedy = f"give {rows.n_rows} or less"
+                if n_replicas > 1:
+                    rule += f" over the {n_replicas} replicas"
+                remedy = f"give {rows.n_rows // n_replicas} or less"
                 raise UserError("dataset.batch_size", rule, batch_size, remedy)
         remedy = "1048576 is a good choice"
-        require_integer("dataset.shuffle_rows", shuffle_rows, low=batch_size, remedy=remedy)
+        require_integer("dataset.shuffle_rows", shuffle_rows, low=batch_size * n_replicas, remedy=remedy)
         self.batch_size, self.seed, self.steps_per_block = batch_size, seed, steps_per_block
-        self.shuffle_rows = shuffle_rows
-        self.train, self.valid = table.train, table.valid
+        self.shuffle_rows, self.n_replicas = shuffle_rows, n_replicas
+        self.train, self.valid, self.test = table.train, table.valid, table.test
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole minibatches of the training split; the rows left over differ from epoch to epoch."""
         return self.train.n_rows // self.batch_size
 
-    def train_dataloader(self) -> "BlockLoader":
-        """For the search: training and validation rows."""
-        return self.blocks(seed=self.seed, with_validation=True)
+    @property
+    def search_steps_per_epoch(self) -> int:
+        """Steps of the search, in each of which every replica takes a minibatch."""
+        return self.train.n_rows // (self.batch_size * self.n_replicas)
 
-    def blocks(self, *, seed: int | Sequence[int], with_validation: bool) -> "BlockLoader":
+    def train_dataloader(self) -> "BlockLoader":
+        """For the search: training and validation rows of every replica."""
+        return self.blocks(seed=self.seed, with_validation=True, n_replicas=self.n_replicas)
+
+    def blocks(self, *, seed: int | Sequence[int], with_validation: bool, n_replicas: int = 1) -> "BlockLoader":
         """A loader whose order depends on `seed` alone. Of S seeds, each has its own rows: (S, n, …) in every block."""
         if not isinstance(seed, int):
             streams = [Stream(self.train, self.batch_size, (one, 0), self.shuffle_rows) for one in seed]
             return BlockLoader(StackedStream(streams), None, self.steps_per_block)
-        train = Stream(self.train, self.batch_size, (seed, 0), self.shuffle_rows)
-        valid = Stream(self.valid, self.batch_size, (seed, 1), self.shuffle_rows) if with_validation else None
+        rows_per_step = self.batch_size * n_replicas
+        train = Stream(self.train, rows_per_step, (seed, 0), self.shuffle_rows)
+        valid = Stream(self.valid, rows_per_step, (seed, 1), self.shuffle_rows) if with_validation else None
         return BlockLoader(train, valid, self.steps_per_block)
 
 
@@ -80,13 +96,15 @@ class Stream:
         self._order = functools.lru_cache(maxsize=2)(self._shuffled)
         self._reading = functools.lru_cache(maxsize=2)(lambda *group: READER.submit(self._read, *group))
 
-    def take(self, first_step: int, n_steps: int) -> Rows:
-        """The rows of n_steps consecutive minibatches: n_steps · batch_size rows."""
+    def take(self, first_step: int, n_steps: int, device: int = 0, n_devices: int = 1) -> Rows:
+        """The rows of n_steps consecutive minibatches: n_steps · batch_size rows; an equal part for each device."""
         pieces, step = [], first_step
+        share = self.batch_size // n_devices
         while step < first_step + n_steps:
             number, position = divmod(step, self.steps_per_pass)
-            n = min(self.steps_per_pass - position, first_step + n_steps - step)
-            pieces += self._between(number, position * self.batch_size, (position + n) * self.batch_size)
+            n = min(self.steps_per_pass - position, first_step + n_steps - step) if n_devices == 1 else 1
+            start = position * self.batch_size + device * share
+            pieces += self._between(number, start, start + n * share)
             step += n
         return _joined(pieces)
 
@@ -142,7 +160,7 @@ class StackedStream:
 class BlockLoader:
     """`n_epochs` epochs of `train` in blocks, each with as many minibatches of `valid`; its state is the next step.
 
-    No block reaches over the end of an epoch.
+    No block reaches over the end of an epoch. Of several devices, each takes its own part of every step's rows.
 
     Lightning checkpoints a loader that has `state_dict`, and so takes it up in the middle.
     """
@@ -151,6 +169,7 @@ class BlockLoader:
         self.train, self.valid, self.steps_per_block = train, valid, steps_per_block
         self.n_epochs = 1
         self.step = 0
+        self.device, self.n_devices = 0, 1
 
     def __len__(self) -> int:
         """Blocks of all epochs."""
@@ -161,7 +180,10 @@ class BlockLoader:
         while self.step < self.n_epochs * per_epoch:
             first, n = self.step, min(self.steps_per_block, per_epoch - self.step % per_epoch)
             self.step += n
-            yield Block(self.train.take(first, n), None if self.valid is None else self.valid.take(first, n))
+            # Stand-alone training of several seeds at once is on one device.
+            part = (self.device, self.n_devices) if self.n_devices > 1 else ()
+            valid = None if self.valid is None else self.valid.take(first, n, *part)
+            yield Block(self.train.take(first, n, *part), valid)
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step}

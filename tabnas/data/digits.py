@@ -10,7 +10,7 @@ from tabnas.data.frame.values import MISSING_TOKENS
 from tabnas.data.table import Table
 
 
-def load(*, val_fraction: float = 0.2, split_seed: int = 0) -> Table:
+def load(*, val_fraction: float = 0.2, test_fraction: float = 0.0, split_seed: int = 0) -> Table:
     """64 numerical columns (pixel intensities 0 to 16, standardised), 10 classes, 1,797 rows."""
     digits = load_digits()
     table = Table.from_arrays(
@@ -20,6 +20,7 @@ def load(*, val_fraction: float = 0.2, split_seed: int = 0) -> Table:
         digits.target,
         tuple(map(str, range(10))),
         val_fraction=val_fraction,
+        test_fraction=test_fraction,
         split_seed=split_seed,
         standardize=True,
     )

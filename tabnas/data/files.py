@@ -37,11 +37,14 @@ def load(
     *,
     path: str | None = None,
     valid_path: str | None = None,
+    test_path: str | None = None,
     decimal: str = ".",
     target: str | None = None,
     **options: Any,
 ) -> Table:
-    """The table in the file `path`; validated on that in `valid_path`, if given. The rest: see frame.from_frame.
+    """The table in the file `path`; validated on that in `valid_path` and tested on that in `test_path`, if given.
+
+    The rest: see frame.from_frame.
 
     decimal: the mark in the numbers of CSV files, a point or a comma.
     """
@@ -49,11 +52,12 @@ def load(
     if path is None:
         raise UserError("dataset.path", "must name a file", path, f"give a {', '.join((*TEXT[:2], *BINARY))} file")
     valid_frame = None if valid_path is None else read(valid_path, "dataset.valid_path", decimal)
+    test_frame = None if test_path is None else read(test_path, "dataset.test_path", decimal)
     frame = read(path, "dataset.path", decimal)
     if target is not None and target not in frame and any(map(_is_number, frame.columns)):
         first = ", ".join(map(str, frame.columns[:5]))
         raise UserError("dataset.path", "must begin with a line of column names", first, "add one, one name a column")
-    return from_frame(frame, target=target, valid_frame=valid_frame, **options)
+    return from_frame(frame, target=target, valid_frame=valid_frame, test_frame=test_frame, **options)
 
 
 def read(path: str, key: str, decimal: str = ".") -> pd.DataFrame:

@@ -44,8 +44,10 @@ def summary(table: Table, name: str) -> list[str]:
     """A few lines on the whole table."""
     task, missing = table.task, [column.missing for column in table.columns if column.kind != "target"]
     n_categorical = table.train.categorical.shape[1]
+    n_rows = f"{table.train.n_rows:,} training, {table.valid.n_rows:,} validation"
+    n_test = "no" if table.test is None else f"{table.test.n_rows:,}"
     told = [
-        f"{name}: {task.name}, {table.train.n_rows:,} training and {table.valid.n_rows:,} validation rows",
+        f"{name}: {task.name}, {n_rows} and {n_test} test rows",
         f"inputs: {table.n_numerical:,} numerical, {n_categorical:,} categorical"
         + (f"; {np.mean(missing):.1%} of the cells missing" if missing else ""),
     ]

@@ -56,6 +56,15 @@ class Rows(NamedTuple):
         return [Rows(*piece) for piece in zip(*pieces, strict=True)]
 
 
+class Split(NamedTuple):
+    """Row numbers of each split, (n,) int64."""
+
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64]
+    test: NDArray[np.int64]
+    """Empty where no rows are held out."""
+
+
 class Block(NamedTuple):
     """The rows of several consecutive steps, handed over at once."""
 
@@ -81,7 +90,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, split into training and validation rows, every column encoded as numbers."""
+    """A table, split into training, validation and test rows, every column encoded as numbers."""
 
     train: Rows
     valid: Rows
@@ -94,6 +103,8 @@ class Table:
     """What was fitted to the training split, as JSON can hold it: enough to encode new rows in the same way."""
     has_reserved_ids: bool = False
     """Whether ids begin with MISSING, RARE and UNSEEN in every categorical column."""
+    test: Rows | None = None
+    """Held out: neither the search nor the choice of a network looks at them. None where there are none."""
 
     @property
     def n_numerical(self) -> int:
@@ -108,6 +119,7 @@ class Table:
         classes: tuple[str, ...],
         *,
         val_fraction: float = 0.2,
+        test_fraction: float = 0.0,
         split_seed: int = 0,
         standardize: bool = False,
     ) -> "Table":
@@ -118,13 +130,13 @@ class Table:
         """
         if len(classes) < 2:
             raise UserError(f"dataset={name}", "must have at least two classes", list(classes), "choose another target")
-        train, valid = random_split(len(target), val_fraction, split_seed)
+        split = random_split(len(target), val_fraction, split_seed, test_fraction=test_fraction)
         n = len(target)
         values = np.empty((n, 0), np.float32) if numerical is None else numerical
         encoding = None
         if standardize and values.shape[1]:
             values = values.astype(np.float32)
-            scaler = StandardScaler().fit(values[train])
+            scaler = StandardScaler().fit(values[split.train])
             values = scaler.transform(values)
             encoding = {"mean": scaler.mean_.tolist(), "scale": scaler.scale_.tolist()}
         ids = np.empty((n, 0), np.uint8) if categorical is None else categorical
@@ -135,24 +147,42 @@ class Table:
             torch.from_numpy(ids.astype(np.uint8 if width == np.uint8 else np.int32)),
             torch.from_numpy(target.astype(np.int64)),
         )
-        parts = [rows.take(torch.from_numpy(part)) for part in (train, valid)]
-        return Table(parts[0], parts[1], cardinalities, Classification(classes), encoding=encoding)
+        train, valid, test = parts(rows, split)
+        return Table(train, valid, cardinalities, Classification(classes), encoding=encoding, test=test)
 
 
-def random_split(n_rows: int, val_fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of the training and the validation split, each in random order.
+def parts(rows: Rows, split: Split) -> tuple[Rows, Rows, Rows | None]:
+    """The training, the validation and, if there are any, the test rows."""
+    train, valid, test = (rows.take(torch.from_numpy(numbers)) for numbers in split)
+    return train, valid, test if test.n_rows else None
 
-    val_fraction: share of the rows for validation, in (0, 0.9].
+
+def random_split(n_rows: int, val_fraction: float, seed: int, *, test_fraction: float = 0.0) -> Split:
+    """At random, each split in random order. What validates does not depend on test_fraction.
+
+    val_fraction, test_fraction: see check_fractions; a test_fraction of less than half a row leaves none for testing.
     seed: of the split, apart from the seed of a run, so that runs are compared on the same rows.
     """
-    require_number("dataset.val_fraction", val_fraction, low=0, high=0.9, open_low=True, remedy="the paper has 0.2")
+    check_fractions(val_fraction, test_fraction)
     require_integer("dataset.split_seed", seed, low=0, remedy="any fixed integer will do")
-    n_val = round(val_fraction * n_rows)
+    n_val, n_test = round(val_fraction * n_rows), round(test_fraction * n_rows)
     if not n_val:
         rule = f"must leave a row of the {n_rows} for validation"
         raise UserError("dataset.val_fraction", rule, val_fraction, "the paper has 0.2")
+    if n_test and n_val + n_test >= n_rows:
+        rule = f"must leave a row of the {n_rows} for training beside {n_val} for validation"
+        raise UserError("dataset.test_fraction", rule, test_fraction, "0 holds out none")
     order = torch.randperm(n_rows, generator=generator(seed)).numpy()
-    return order[n_val:], order[:n_val]
+    return Split(order[n_val + n_test :], order[:n_val], order[n_val : n_val + n_test])
+
+
+def check_fractions(val_fraction: float, test_fraction: float) -> None:
+    """UserError unless the shares of the rows for validation, in (0, 0.9], and testing, in [0, 0.9], leave others."""
+    require_number("dataset.val_fraction", val_fraction, low=0, high=0.9, open_low=True, remedy="the paper has 0.2")
+    require_number("dataset.test_fraction", test_fraction, low=0, high=0.9, remedy="0.1 is usual, 0 holds out none")
+    if val_fraction + test_fraction >= 1:
+        rule = f"must leave rows for training beside dataset.val_fraction = {val_fraction:g}"
+        raise UserError("dataset.test_fraction", rule, test_fraction, "0.1 is usual, 0 holds out none")
 
 
 def generator(*key: int) -> torch.Generator:

@@ -44,10 +44,12 @@ class Method:
         later, or rl_from is None.
     weight_draws: what the weight step's child is drawn from, "p", the controller's distribution (the paper's choice),
         or "valid", P(y | V).
+    replicas_per_device: how many of the paper's TPU cores (appendix B.2.2) one device stands for. Every replica draws
+        children of its own, in each step one for the weights and K for the controller.
     """
 
     num_children = 1
-    """K, of an RL step."""
+    """K, of a replica's RL step."""
     has_controller = True
     """Whether RL steps move the logits from where they begin, at a uniform distribution."""
     trains_supernet = True
@@ -69,6 +71,7 @@ class Method:
         warmup_fraction: float = 0.25,
         weight_draws: Literal["p", "valid"] = "p",
         skip_infeasible_weight_updates: bool = False,
+        replicas_per_device: int = 1,
         selection: Mapping[str, Any] | None = None,
     ) -> None:
         require_number(
@@ -83,6 +86,7 @@ class Method:
         require_number("search.baseline_decay", baseline_decay, low=0, high=0.9999, remedy="the paper has 0.9")
         require_one_of("search.weight_draws", weight_draws, ("p", "valid"))
         require_one_of("search.skip_infeasible_weight_updates", skip_infeasible_weight_updates, (True, False))
+        require_integer("search.replicas_per_device", replicas_per_device, low=1, high=1024, remedy="the paper has 8")
         if not isinstance(selection, Mapping | None):
             raise UserError("search.selection", "must be a mapping", selection, "see conf/search/tabnas.yaml")
         if not limits.allow(space.smallest):
@@ -92,6 +96,7 @@ class Method:
         self.rl_from, self.rl_every = rl_from, rl_every
         self.warmup_fraction, self.weight_draws = warmup_fraction, weight_draws
         self.skip_infeasible_weight_updates = skip_infeasible_weight_updates
+        self.replicas_per_device = replicas_per_device
         self.selection = dict(selection or {})
         self.baseline = MovingAverage(baseline_decay)
         self.program: Enumeration | ChainProgram | None = exact(space, limits.costs, limits.at_most)
@@ -128,28 +133,35 @@ class Method:
         followed = self.__dict__.get("feasible")
         return followed.largest_error if isinstance(followed, Refreshed) and followed.largest_error else None
 
-    def draw_for_weights(self, logits: Tensor) -> Tensor:
-        """The child of a weight step: (..., 1, L) choice indices."""
-        return self.feasible.sample(logits, 1) if self.weight_draws == "valid" else sample(logits, 1, self.generator)
+    def draw_for_weights(self, logits: Tensor, n: int = 1) -> Tensor:
+        """The children of n replicas' weight step: (..., n, L) choice indices."""
+        return self.feasible.sample(logits, n) if self.weight_draws == "valid" else sample(logits, n, self.generator)
 
-    def draw(self, logits: Tensor) -> Tensor:
-        """The children of an RL step, independent of the weight step's: (..., K, L) choice indices."""
-        raise NotImplementedError
+    def draw(self, logits: Tensor, n_replicas: int = 1) -> Tensor:
+        """The children of an RL step, independent of the weight step's: (..., n_replicas · K, L) choice indices."""
+        return sample(logits, n_replicas * self.num_children, self.generator)
 
     def evaluated(self, children: Tensor) -> Tensor:
         """Which children's quality the step needs: (..., K, L) → (..., K) bool."""
-        return torch.ones(children.shape[:-1], dtype=torch.bool)
+        return torch.ones(children.shape[:-1], dtype=torch.bool, device=children.device)
 
     def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
         """What the logits (..., L, C) learn from the quality Q (..., K) of the children, and the baseline with them.
 
-        evaluated: as by the method of that name; the quality of others is not looked at.
+        evaluated: as by the method of that name; the quality of others is not looked at. Of several replicas' children
+            the step is the mean over those that were evaluated.
         """
         raise NotImplementedError
 
-    def _advantage(self, reward: Tensor, applies: Tensor) -> Tensor:
-        """Reward (..., K) less the moving average, which then takes up the mean reward where `applies` (...)."""
-        if reward.dim() == 1:  # a single run: faster in floats
+    def _advantage(self, reward: Tensor, applies: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Reward (..., K) less the moving average, which then takes up the mean reward where `applies` (...).
+
+        weight: (..., K) of each child in that mean and in the advantage, 1 on average; None for 1.
+        """
+        if weight is not None:
+            advantage = (reward - torch.as_tensor(self.baseline.value)[..., None]) * weight
+            self.baseline.update((reward * weight).mean(dim=-1), applies)
+        elif reward.dim() == 1:  # a single run: faster in floats
             advantage = reward - float(self.baseline.value)
             self.baseline.update(float(reward.mean()), float(applies))
         else:

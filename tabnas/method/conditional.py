@@ -15,7 +15,8 @@ class ConditionalDraws(Method):
 
     Departures from the paper, which draws one y from P(y) and rejects it where it is infeasible:
     - no draw is rejected, so every RL step counts. An accepted draw has the same distribution;
-    - num_children (K) children a step, all on the same minibatch. For K ≥ 2 the baseline of each is the mean reward of
+    - num_children (K) children a step, all on the same minibatch; with several replicas, K on the minibatch of each,
+      and all of them count as K below. For K ≥ 2 the baseline of each is the mean reward of
       the others (leave-one-out), which is free of the minibatch's own difficulty and of the past. The advantages then
       add up to 0, and E[onehot | V], all that P(V) is needed for, drops out of the gradient. For K = 1 the baseline is
       the paper's moving average.
@@ -30,13 +31,13 @@ class ConditionalDraws(Method):
             raise UserError("limits", rule, names, "give one limit, or search=tabnas")
         self.num_children = num_children
 
-    def draw(self, logits: Tensor) -> Tensor:
-        return self.feasible.sample(logits, self.num_children)
+    def draw(self, logits: Tensor, n_replicas: int = 1) -> Tensor:
+        return self.feasible.sample(logits, n_replicas * self.num_children)
 
     def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
         log_prob_valid, centre = None, torch.zeros_like(logits)
-        applies = torch.ones(logits.shape[:-2], dtype=torch.bool)
-        if self.num_children > 1:
+        applies = torch.ones(logits.shape[:-2], dtype=torch.bool, device=logits.device)
+        if children.shape[-2] > 1:
             advantage = leave_one_out(quality)
         else:
             advantage = self._advantage(quality, applies)

@@ -5,7 +5,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tabnas.controller import sample
 from tabnas.errors import require_integer, require_one_of
 from tabnas.feasibility import MonteCarlo, Stepwise
 from tabnas.method.base import Method, Step, policy_gradient
@@ -37,9 +36,6 @@ class Rejection(Method):
         self.prob_valid = prob_valid
         self.estimator: Stepwise = self.monte_carlo(num_samples, proposal) if num_samples else self.feasible
 
-    def draw(self, logits: Tensor) -> Tensor:
-        return sample(logits, self.num_children, self.generator)
-
     def evaluated(self, children: Tensor) -> Tensor:
         """The feasible ones. Departure: an infeasible y is not evaluated, as its objective is 0 whatever its loss."""
         if children.dim() == 2:  # a single run: faster one by one
@@ -48,7 +44,11 @@ class Rejection(Method):
         return self.limits.allow_many(flat).view(children.shape[:-1])
 
     def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
-        """Departure: skipped where all N samples are infeasible, as J would be infinite (appendix E.3)."""
+        """Departure: skipped where all N samples are infeasible, as J would be infinite (appendix E.3).
+
+        Of several replicas' children, infeasible ones have weight 0 and the others children / feasible children, so
+        that the mean is over the feasible ones (appendix B.2.2).
+        """
         quality = quality.where(evaluated, 0.0)
         applies = evaluated.any(dim=-1)
         log_prob_valid, marginals = None, None
@@ -57,5 +57,8 @@ class Rejection(Method):
             if isinstance(self.estimator, MonteCarlo):
                 applies = applies & (log_prob_valid > -torch.inf)
         centre = marginals if marginals is not None and self.prob_valid == "differentiated" else logits.softmax(dim=-1)
-        advantage = self._advantage(quality, applies)
+        weight = None
+        if children.shape[-2] > 1:
+            weight = evaluated / evaluated.to(quality).mean(dim=-1, keepdim=True).clamp(min=1e-30)
+        advantage = self._advantage(quality, applies, weight)
         return Step(policy_gradient(children, advantage, centre), applies, quality, advantage, log_prob_valid)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -18,13 +18,13 @@ from tabnas.feasibility import MonteCarlo
 from tabnas.method import Method, Rejection, Step
 from tabnas.optim import SGD, Adam, Child, ChildOptimizer, schedule_factor
 from tabnas.reward import quality
+from tabnas.search.ranking import losses_of
 from tabnas.search.selection import FinalSelection
 from tabnas.search.warmup import LayerWarmup
 from tabnas.space import Widths
 from tabnas.supernet import SuperNet, feedforward
 from tabnas.task import Task, evaluate
 
-ROWS_AT_ONCE = 1024  # of a forward pass in ranking, whose layers then stay in a processor's cache
 HISTORY_POINTS = 100  # snapshots of the search kept for charts and the result
 
 
@@ -42,6 +42,12 @@ class TabNAS(LightningModule):
     optimizer: of the weights.
     batch_size: rows of a minibatch; total_steps: of the whole search.
     valid: the validation split, for selection by one-shot loss.
+    n_devices: processes or cores that search together, each standing for method.replicas_per_device replicas.
+
+    With several replicas (appendix B.2.2) every one of them draws its children and takes minibatches of its own, and a
+    step is the mean over those that take part; see `_weight_update` and `_rl_update`. All draws are made on every
+    device, from generators in the same state, so that logits and generators are the same on all of them and what a
+    search finds depends on the number of replicas, not on how they are spread over devices.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class TabNAS(LightningModule):
         batch_size: int,
         total_steps: int,
         valid: Rows,
+        n_devices: int = 1,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -65,6 +72,7 @@ class TabNAS(LightningModule):
         self.optimizer_settings = optimizer
         self.batch_size, self.total_steps = batch_size, total_steps
         self.valid = valid
+        self.n_devices, self.n_replicas = n_devices, n_devices * method.replicas_per_device
         self.step = 0
         self.seconds = 0.0
         self.counts = {
@@ -77,7 +85,8 @@ class TabNAS(LightningModule):
             "skipped_weight_updates": 0,
         }
         self.history: list[dict[str, Any]] = []
-        """About HISTORY_POINTS snapshots: step, the metrics of `training_step`, and `probabilities` layer by layer."""
+        """About HISTORY_POINTS snapshots: step, the metrics of `training_step`, and where there is a controller its
+        `probabilities` layer by layer."""
         self.warmup_probabilities: list[float] = []
         """Of the steps of the block at hand; set by LayerWarmup."""
         self.on_ranked: Callable[[float], None] | None = None
@@ -106,14 +115,24 @@ class TabNAS(LightningModule):
         weights = [*self.encoder.parameters(), *self.supernet.parameters()]
         return [self.optimizer_settings.child(weights), rl.child([self.controller.logits])], []
 
+    def on_train_start(self) -> None:
+        loader: Any = self.trainer.train_dataloader
+        loader.device, loader.n_devices = self.global_rank, self.n_devices
+
+    @property
+    def own(self) -> range:
+        """The replicas this device stands for."""
+        n = self.method.replicas_per_device
+        return range(self.global_rank * n, (self.global_rank + 1) * n)
+
     def n_steps(self, block: Block) -> int:
         """Steps in a block."""
-        return block.train.n_rows // self.batch_size
+        return block.train.n_rows // (self.batch_size * self.method.replicas_per_device)
 
     def training_step(self, block: Block, batch_idx: int) -> dict[str, float | None]:
         """One pass of Algorithm 1's loop per minibatch of the block. Returns the block's metrics.
 
-        Departure: one child x and one y a step, where the paper averages over the 8 cores of a TPU (appendix B.2.2).
+        Departure: one replica unless told otherwise, where the paper has the 8 cores of a TPU (appendix B.2.2).
         `train_loss` is the mean loss of the weight updates, `reward` and `advantage` are means over the RL updates, of
         the advantage's size; each is None where there were none.
         """
@@ -122,26 +141,26 @@ class TabNAS(LightningModule):
         assert block.valid is not None
         losses: list[Tensor] = []
         steps: list[Step] = []
-        observed: list[tuple[int, float | Tensor]] = []
-        minibatches = zip(block.train.split(self.batch_size), block.valid.split(self.batch_size), strict=True)
+        updated: list[int] = []
+        rows_per_step = self.batch_size * self.method.replicas_per_device
+        minibatches = zip(block.train.split(rows_per_step), block.valid.split(rows_per_step), strict=True)
         for whole, (train, valid) in zip(self.warmup_probabilities, minibatches, strict=True):
             progress = self.step / self.total_steps
-            widths = None
-            if whole == 0 or float(torch.rand((), generator=self.generator)) >= whole:
-                widths = self.space.widths(self.method.draw_for_weights(self._logits())[0].tolist())
+            widths = self._draw_for_weights(whole)
             rl_is_due = whole == 0 and progress >= self.rl_from and self.step % self.method.rl_every == 0
-            children = self.method.draw(self._logits()) if rl_is_due else None
+            children = self.method.draw(self._logits(), self.n_replicas) if rl_is_due else None
             loss = self._weight_update(train, widths, progress, weight_optimizer)
             if loss is not None:
                 losses.append(loss)
-                observed.append((self.step, loss))
+                updated.append(self.step)
             if children is not None:
                 rl = self._rl_update(valid, children, progress, rl_optimizer)
                 if rl is not None:
                     steps.append(rl)
             self.step += 1
-        _refuse_divergence(observed)
-        metrics = self._metrics([float(loss) for loss in losses], steps)
+        means = self._summed(losses)
+        _refuse_divergence(zip(updated, means, strict=True))
+        metrics = self._metrics(means, steps)
         self.seconds += time.perf_counter() - started
         self._snapshot(metrics, self.n_steps(block))
         return metrics
@@ -150,45 +169,87 @@ class TabNAS(LightningModule):
         """The logits on the host, where the method works."""
         return self.controller.logits.detach().cpu()
 
+    def _draw_for_weights(self, whole: float) -> list[Widths | None]:
+        """The child of every replica's weight step; None, with probability `whole`, for the whole SuperNet."""
+        n = self.n_replicas
+        of_child = [True] * n if whole == 0 else (torch.rand(n, generator=self.generator) >= whole).tolist()
+        if not any(of_child):
+            return [None] * n
+        drawn = iter(self.method.draw_for_weights(self._logits(), sum(of_child)).tolist())
+        return [self.space.widths(next(drawn)) if is_child else None for is_child in of_child]
+
+    def _minibatches(self, rows: Rows) -> list[Rows]:
+        """Of the rows of a step those of each replica of this device."""
+        return [rows] if self.method.replicas_per_device == 1 else rows.split(self.batch_size)
+
     def _weight_update(
-        self, rows: Rows, widths: Widths | None, progress: float, optimizer: ChildOptimizer
+        self, rows: Rows, widths: Sequence[Widths | None], progress: float, optimizer: ChildOptimizer
     ) -> Tensor | None:
-        """Train one child (None: the whole SuperNet) on a minibatch; its loss, or None where it was skipped."""
-        if self.method.skip_infeasible_weight_updates and widths is not None and not self.limits.allow(widths):
+        """One step on the mean loss of the replicas' children; this device's part of it, or None where it was skipped.
+
+        widths: of every replica's child, on all devices; None for the whole SuperNet.
+
+        Each child's gradient is 0 outside the child. The optimizer updates the smallest child that holds them all, of
+        the largest of their widths in each layer: with a single replica the child itself.
+        """
+        taking_part = [self._trains(w) for w in widths]
+        if not any(taking_part):
             self.counts["skipped_weight_updates"] += 1
             return None
+        chosen = [w for w, takes_part in zip(widths, taking_part, strict=True) if takes_part]
         settings = self.optimizer_settings
         optimizer.param_groups[0]["lr"] = settings.lr * schedule_factor(settings.schedule, progress)
         n_shared = 2 * len(self.supernet.layers)  # a weight and a bias each, after the encoder's parameters
-        lookup = self.encoder.lookup(rows.categorical)
-        regions = [None] * n_shared if widths is None else self.supernet.regions(widths)
+        hull = None if None in chosen else tuple(map(max, zip(*cast(list[Widths], chosen), strict=True)))
+        lookup = self.encoder.lookup(
+            self._of_all_devices(rows.categorical) if self.encoder.sparse else rows.categorical
+        )
+        regions = [None] * n_shared if hull is None else self.supernet.regions(hull)
         child = optimizer.gather([*self.encoder.regions(lookup), *regions])
-        used = None if lookup is None else (child.leaves[0], lookup.positions)
-        x = self.encoder(rows.numerical, rows.categorical, used)
-        loss = self.task.loss(feedforward(x, child.leaves[-n_shared:]), rows.target, rows.weight)
-        loss.backward()
+        losses: list[Tensor] = []
+        for own, minibatch in zip(self.own, self._minibatches(rows), strict=True):
+            if not taking_part[own]:
+                continue
+            used = None if lookup is None else (child.leaves[0], lookup.positions.view(self.n_replicas, -1)[own])
+            x = self.encoder(minibatch.numerical, minibatch.categorical, used)
+            leaves = child.leaves[-n_shared:]
+            if (w := widths[own]) != hull:
+                parts = self.supernet.regions(w or self.space.largest)
+                leaves = [leaf[part] for leaf, part in zip(leaves, parts, strict=True)]
+            loss = self.task.loss(feedforward(x, leaves), minibatch.target, minibatch.weight)
+            if len(chosen) > 1:
+                loss = loss / len(chosen)
+            loss.backward()
+            losses.append(loss.detach())
+        self._sum_gradients(child)
         optimizer.update(child)
         self.counts["weight_updates"] += 1
-        return loss.detach()
+        return (
+            losses[0] if self.n_replicas == 1 else torch.stack(losses or [self.controller.logits.new_zeros(())]).sum()
+        )
+
+    def _trains(self, widths: Widths | None) -> bool:
+        """Whether a child is trained."""
+        skips = self.method.skip_infeasible_weight_updates
+        return not skips or widths is None or self.limits.allow(widths)
 
     def _rl_update(self, rows: Rows, children: Tensor, progress: float, optimizer: ChildOptimizer) -> Step | None:
-        """The controller's step from the children's quality on a minibatch, or None where it was skipped.
+        """The controller's step from the children's quality on their replicas' minibatches, or None where skipped.
 
-        children: (K, L) choice indices.
+        children: (R · K, L) choice indices, K of each of the R replicas.
         """
         evaluated = self.method.evaluated(children)
         wanted = evaluated.tolist()
         if not any(wanted):
             self.counts["skipped_infeasible"] += 1
             return None
-        chosen = [self.space.widths(y) for y, is_wanted in zip(children.tolist(), wanted, strict=True) if is_wanted]
-        quality = self._quality(rows, chosen).cpu()
+        quality = self._quality_of_all(rows, children.tolist(), wanted)
         if not all(wanted):
-            quality = torch.zeros(len(children)).masked_scatter(evaluated, quality)
+            children = children[evaluated]
         _refuse_divergence([(self.step, float(q)) for q in quality])
         self.counts["children_evaluated"] += sum(wanted)
         self.counts["forward_passes"] += sum(wanted)
-        step = self.method.step(self._logits(), children, quality, evaluated)
+        step = self.method.step(self._logits(), children, quality, torch.ones(len(children), dtype=torch.bool))
         if not step.applies:
             self.counts["skipped_no_sample"] += 1
             return None
@@ -203,6 +264,43 @@ class TabNAS(LightningModule):
             remedy = "lower search.eta; the last good checkpoint is kept"
             raise UserError("logits", f"must stay finite, by step {self.step + 1} of the search", "nan or inf", remedy)
         return step
+
+    def _quality_of_all(self, rows: Rows, children: Sequence[Sequence[int]], wanted: Sequence[bool]) -> Tensor:
+        """Q of those wanted of the children (R · K) of all replicas, each on its replica's minibatch, on the host."""
+        each = len(children) // self.n_replicas
+        found: list[Tensor] = []
+        for own, minibatch in zip(self.own, self._minibatches(rows), strict=True):
+            asked = [children[k] for k in range(own * each, (own + 1) * each) if wanted[k]]
+            if asked:
+                found.append(self._quality(minibatch, [self.space.widths(y) for y in asked]))
+        if self.n_devices == 1:
+            return (found[0] if len(found) == 1 else torch.cat(found)).cpu()
+        quality = torch.zeros(sum(wanted), device=self.device)
+        first = sum(wanted[: self.own.start * each])  # of this device's
+        if found:
+            quality[first : first + sum(map(len, found))] = torch.cat(found)
+        return cast(Tensor, self.trainer.strategy.reduce(quality, reduce_op="sum")).cpu()
+
+    def _of_all_devices(self, tensor: Tensor) -> Tensor:
+        """The tensors of all devices, of one shape, one after another along the first dimension."""
+        return tensor if self.n_devices == 1 else cast(Tensor, self.all_gather(tensor)).flatten(0, 1)
+
+    def _sum_gradients(self, child: Child) -> None:
+        """Over devices; 0 where a device's replicas did not take part."""
+        if self.n_devices == 1:
+            return
+        flat = torch.cat(
+            [torch.zeros_like(leaf).view(-1) if leaf.grad is None else leaf.grad.reshape(-1) for leaf in child.leaves]
+        )
+        flat = cast(Tensor, self.trainer.strategy.reduce(flat, reduce_op="sum"))
+        for leaf, gradient in zip(child.leaves, flat.split([leaf.numel() for leaf in child.leaves]), strict=True):
+            leaf.grad = gradient.view_as(leaf)
+
+    def _summed(self, losses: list[Tensor]) -> list[float]:
+        """Over devices."""
+        if self.n_devices > 1 and losses:
+            losses = list(cast(Tensor, self.trainer.strategy.reduce(torch.stack(losses), reduce_op="sum")))
+        return [float(loss) for loss in losses]
 
     @torch.no_grad()
     def _quality(self, rows: Rows, children: Sequence[Widths]) -> Tensor:
@@ -230,7 +328,8 @@ class TabNAS(LightningModule):
         """Keep this block's metrics if another hundredth of the search is over."""
         before = (self.step - n_steps) * HISTORY_POINTS // self.total_steps
         if self.step * HISTORY_POINTS // self.total_steps > before:
-            self.history.append({"step": self.step, **metrics, "probabilities": self.layer_probabilities()})
+            controller = {"probabilities": self.layer_probabilities()} if self.method.has_controller else {}
+            self.history.append({"step": self.step, **metrics, **controller})
 
     def layer_probabilities(self) -> list[list[float]]:
         """p_ij per layer, without the padding."""
@@ -243,11 +342,8 @@ class TabNAS(LightningModule):
 
     def one_shot(self, widths: Widths, rows: Rows) -> dict[str, float]:
         """`loss` and the task's metrics of a child on `rows`, with the SuperNet's weights."""
-        return evaluate(
-            self.task, lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths), *rows
-        )
+        return evaluate(self.task, self._child(widths), *rows)
 
-    @torch.no_grad()
     def one_shot_losses(self, children: Sequence[Widths]) -> list[float]:
         """Loss of each child on the validation split, at most `selection.max_rows` of it, with the SuperNet's weights.
 
@@ -256,22 +352,16 @@ class TabNAS(LightningModule):
         step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
         rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
         self.counts["forward_passes"] += len(children) * -(-rows.n_rows // self.batch_size)
-        if not children:
-            return []
-        order = sorted(range(len(children)), key=lambda i: children[i])
-        ordered = [children[i] for i in order]
-        losses, total = [0.0] * len(children), 0.0
-        parts = rows.split(ROWS_AT_ONCE)
-        for part in parts:
-            part = part.map(lambda column: column.to(self.controller.logits.device))
-            share = part.n_rows if part.weight is None else float(part.weight.sum())
-            x = self.encoder(part.numerical, part.categorical)
-            for i, outputs in zip(order, self.supernet.several(x, ordered), strict=True):
-                losses[i] += share * float(self.task.loss(outputs, part.target, part.weight))
-            total += share
-            if self.on_ranked is not None:
-                self.on_ranked(len(children) / len(parts))
-        return [loss / total for loss in losses]
+        judged_by = (self.encoder, self.supernet, self.task)
+        return losses_of(children, rows, *judged_by, device=self.evaluates_on, on_ranked=self.on_ranked)
+
+    def _child(self, widths: Widths) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths)
+
+    @property
+    def evaluates_on(self) -> torch.device:
+        """Where `one_shot` is given its rows."""
+        return self.controller.logits.device
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = (*self.encoder.parameters(), *self.supernet.parameters())
@@ -295,7 +385,7 @@ class TabNAS(LightningModule):
         self.generator.set_state(state["generator"].cpu())
 
 
-def _refuse_divergence(observed: Sequence[tuple[int, float | Tensor]]) -> None:
+def _refuse_divergence(observed: Iterable[tuple[int, float | Tensor]]) -> None:
     """Stop before a checkpoint can be saved if a loss or reward, given with its step from 0, is not finite."""
     for step, value in observed:
         if not math.isfinite(value):

@@ -80,7 +80,8 @@ class FinalSelection(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search: TabNAS = pl_module  # type: ignore[assignment]
         started = time.perf_counter()
-        self.selected = self.select(search)
+        if trainer.is_global_zero:
+            self.selected = self.select(search)
         search.seconds += time.perf_counter() - started
 
     @torch.no_grad()

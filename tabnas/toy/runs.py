@@ -88,7 +88,7 @@ class Runs:
             )
             method.evaluated = self.joint.is_feasible  # type: ignore[method-assign]
         if not isinstance(method, ConditionalDraws):  # which draws from `feasible`
-            method.draw = lambda logits: self.joint.draw(logits, method.num_children)  # type: ignore[method-assign]
+            method.draw = self._draw  # type: ignore[method-assign]
         self.logits = runs_last(Controller(method.space).logits.detach(), num_runs)
         self.adam = RunwiseAdam(Adam(lr=method.eta), self.logits)
         self.n_steps = 0
@@ -119,6 +119,9 @@ class Runs:
             self.logits = logits + ascent * (applies.to(logits) * rate)[:, None, None]
         self.evaluations += evaluated.sum(dim=-1)
         self.n_steps += 1
+
+    def _draw(self, logits: Tensor, n_replicas: int = 1) -> Tensor:
+        return self.joint.draw(logits, n_replicas * self.method.num_children)
 
     def most_probable_feasible(self) -> Tensor:
         """The architecture of V that each run finds most probable: (R,), as the joint's `architectures` has them."""

@@ -95,3 +95,15 @@ def test_refuses(small_table, changes, name):
     with pytest.raises(UserError) as caught:
         module(small_table, **changes)
     assert caught.value.name == name
+
+
+@pytest.mark.parametrize("shuffle_rows", [2**20, 4096])
+def test_devices_share_out_the_rows_of_each_step(shuffle_rows):
+    rows = 3 * 4096 + 100
+    column = torch.arange(rows, dtype=torch.float32)
+    stream = Stream(Rows(column[:, None], torch.empty(rows, 0), column), 30, (0, 0), shuffle_rows)
+    first = stream.steps_per_pass - 2  # over the end of a pass
+    parts = [stream.take(first, 5, device, 3).target.view(5, 10) for device in range(3)]
+    assert torch.equal(torch.cat(parts, dim=1), stream.take(first, 5).target.view(5, 30))
+    for step in torch.cat(parts, dim=1):
+        assert len(step.unique()) == 30

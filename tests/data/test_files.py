@@ -128,6 +128,13 @@ def test_a_validation_file(frame, tmp_path):
     assert table.n_numerical == 2
 
 
+def test_a_test_file(frame, tmp_path):
+    frame[:50].to_csv(tmp_path / "a.csv", index=False)
+    frame[50:].to_parquet(tmp_path / "b.parquet")
+    table = files.load(path=str(tmp_path / "a.csv"), test_path=str(tmp_path / "b.parquet"), target="label")
+    assert (table.train.n_rows, table.valid.n_rows, table.test.n_rows) == (40, 10, 10)
+
+
 def test_a_long_file_is_read_whole(tmp_path):
     n = 30_000
     pd.DataFrame({"a": np.arange(n) % 7 / 3, "label": np.arange(n) % 2}).to_csv(tmp_path / "t.csv", index=False)

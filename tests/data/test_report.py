@@ -33,7 +33,7 @@ def table():
 
 def test_lines(table):
     assert report.lines(table, "mine") == [
-        "mine: classification, 32 training and 8 validation rows",
+        "mine: classification, 32 training, 8 validation and no test rows",
         "inputs: 1 numerical, 1 categorical; 16.7% of the cells missing",
         "classes: no 50.0%, yes 50.0%",
         "[bold]x: numerical, 25.0% missing, 3 values → standardised",
@@ -69,10 +69,10 @@ def test_regression_and_many_classes():
 
 
 def test_a_table_that_tells_nothing_of_its_columns():
-    table = connect4.load()
+    table = connect4.load(test_fraction=0.1)
     assert report.lines(table, "connect4") == [
-        "connect4: classification, 54,046 training and 13,511 validation rows",
+        "connect4: classification, 47,290 training, 13,511 validation and 6,756 test rows",
         "inputs: 0 numerical, 42 categorical",
-        "classes: win 65.9%, loss 24.6%, draw 9.5%",
+        "classes: win 65.9%, loss 24.7%, draw 9.5%",
     ]
     assert shown(table, "connect4").splitlines() == report.lines(table, "connect4")

@@ -28,7 +28,7 @@ def test_class_names():
 def test_regression_on_diabetes_by_two_routes():
     """Least squares predicts the same from the encoded rows as from scikit-learn's own."""
     table = sklearn_tables.load(name="diabetes", split_seed=3)
-    train, valid = random_split(442, 0.2, 3)
+    train, valid, _ = random_split(442, 0.2, 3)
     x, y = load_diabetes(return_X_y=True)
     theirs = LinearRegression().fit(x[train], y[train]).predict(x[valid])
     mine = LinearRegression().fit(table.train.numerical, table.train.target).predict(table.valid.numerical)
@@ -52,6 +52,6 @@ def test_others_are_refused(name):
 def test_the_signature_tells_every_option(load):
     parameters = inspect.signature(load).parameters
     assert {"kinds", "drop", "numerical", "val_fraction", "split_seed", "target"} <= set(parameters)
-    assert not {"frame", "valid_frame", "options"} & set(parameters)
+    assert not {"frame", "valid_frame", "test_frame", "options"} & set(parameters)
     required = {name for name, p in parameters.items() if p.default is p.empty}
     assert required == ({"name"} if load is sklearn_tables.load else set())

@@ -22,6 +22,23 @@ def test_the_split_follows_its_seed_alone():
     assert set(first) != set(other)
 
 
+@pytest.mark.parametrize(("n_rows", "n_test"), [(100, 10), (20, 2), (4, 0)])
+def test_what_validates_does_not_depend_on_what_tests(n_rows, n_test):
+    split, without = (random_split(n_rows, 0.25, 3, test_fraction=share) for share in (0.1, 0))
+    assert np.array_equal(split.valid, without.valid)
+    assert len(split.test) == n_test
+    assert sorted(np.concatenate(split)) == list(range(n_rows))
+
+
+def test_a_table_of_arrays_with_test_rows():
+    target = np.arange(40) % 2
+    arrays = ("t", np.arange(40.0)[:, None], None, target, ("a", "b"))
+    table = Table.from_arrays(*arrays, test_fraction=0.1, standardize=True)
+    assert (table.train.n_rows, table.valid.n_rows, table.test.n_rows) == (28, 8, 4)
+    assert table.train.numerical.mean().abs() < 1e-6
+    assert Table.from_arrays(*arrays).test is None
+
+
 def test_standardize_uses_the_training_split_alone():
     table = digits.load()
     varying = table.train.numerical.std(dim=0) > 0
@@ -46,6 +63,13 @@ def test_refuses_a_split(val_fraction):
     with pytest.raises(UserError) as caught:
         random_split(100, val_fraction, 0)
     assert caught.value.name == "dataset.val_fraction"
+
+
+@pytest.mark.parametrize(("n_rows", "test_fraction"), [(100, -0.1), (100, 0.8), (3, 0.7), (100, "0.1")])
+def test_refuses_a_test_split(n_rows, test_fraction):
+    with pytest.raises(UserError) as caught:
+        random_split(n_rows, 0.25, 0, test_fraction=test_fraction)
+    assert caught.value.name == "dataset.test_fraction"
 
 
 def test_refuses_a_single_class():

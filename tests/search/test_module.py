@@ -66,6 +66,7 @@ def test_pinned_trajectory(new_search, tmp_path, kind, settings):
 def counts(rl_updates, children_evaluated, skipped_infeasible=0):
     return {
         "weight_updates": 88, "rl_updates": rl_updates, "children_evaluated": children_evaluated,
+        "forward_passes": children_evaluated,
         "skipped_infeasible": skipped_infeasible, "skipped_no_sample": 0, "skipped_weight_updates": 0,
     }  # fmt: skip
 
@@ -128,7 +129,7 @@ def test_every_child_of_an_exact_search_is_feasible_and_counted(new_search, tmp_
     update, quality = type(small.search)._weight_update, type(small.search)._quality
 
     def weight_update(self, rows, widths, *more):
-        trained_widths.append(widths)
+        trained_widths.extend(widths)
         return update(self, rows, widths, *more)
 
     def qualities(self, rows, children):
@@ -159,7 +160,7 @@ def test_children_evaluated_are_those_whose_quality_was_looked_at(new_search, tm
 
     monkeypatch.setattr(type(small.search), "_quality", qualities)
     search = trained(small, tmp_path)
-    assert search.counts["children_evaluated"] == len(asked) > 0
+    assert search.counts["children_evaluated"] == search.counts["forward_passes"] == len(asked) > 0
     infeasible = [widths for widths in asked if not search.limits.allow(widths)]
     assert bool(infeasible) == (kind is RewardShaping)
 

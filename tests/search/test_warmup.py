@@ -47,7 +47,7 @@ def test_whole_supernet_steps_have_the_probability_they_should(new_search, tmp_p
     update = type(small.search)._weight_update
 
     def spy(self, rows, widths, progress, optimizer):
-        whole.append(widths is None)
+        whole.append(widths == [None])
         return update(self, rows, widths, progress, optimizer)
 
     monkeypatch.setattr(type(small.search), "_weight_update", spy)

@@ -23,6 +23,7 @@ def load(
     sha256: str | None = None,
     cache: str | Path | None = None,
     val_fraction: float = 0.1,
+    test_fraction: float = 0.0,
     split_seed: int = 0,
     numerical: str = "log",
     min_count: int = 10,
@@ -43,7 +44,9 @@ def load(
 
     Raises UserError for options and files that cannot be used, and where the download fails.
     """
-    options = Options(val_fraction, split_seed, numerical, min_count, hash_buckets, on_bad_line, max_bad_share)
+    options = Options(
+        val_fraction, test_fraction, split_seed, numerical, min_count, hash_buckets, on_bad_line, max_bad_share
+    )
     if not isinstance(path, str | Path) or not str(path):
         raise UserError("dataset.path", "must be a file or folder", path, "set dataset.path=data/criteo/train.txt")
     target = Path(path).expanduser()
@@ -58,6 +61,7 @@ def load_synthetic(
     data_seed: int = 0,
     cache: str | Path | None = None,
     val_fraction: float = 0.1,
+    test_fraction: float = 0.0,
     split_seed: int = 0,
     numerical: str = "log",
     min_count: int = 10,
@@ -67,7 +71,7 @@ def load_synthetic(
     """The first `n_rows` rows of made_up.blocks, by the way that the real ones go; arguments are those of `load`."""
     require_integer("dataset.n_rows", n_rows, low=2, remedy="100000 takes a second")
     require_integer("dataset.data_seed", data_seed, low=0, remedy="any integer will do")
-    options = Options(val_fraction, split_seed, numerical, min_count, hash_buckets)
+    options = Options(val_fraction, test_fraction, split_seed, numerical, min_count, hash_buckets)
     return _table(Synthetic(n_rows, data_seed), cache, options, progress)
 
 

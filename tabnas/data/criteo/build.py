@@ -34,7 +34,7 @@ from tabnas.task import Classification
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of these files and of how they are made
+VERSION = 2  # of these files and of how they are made
 
 _Told = dict[str, Any]
 """Of a Column."""
@@ -149,7 +149,7 @@ def read(folder: Path, options: Options) -> Table:
         array = np.memmap(folder / f"{split}_{name}.bin", dtype, "c", shape=(meta["n_rows"][split], *shape))
         return torch.from_numpy(array)
 
-    train, valid = (Rows(*(mapped(split, name) for name in shapes)) for split in SPLITS)
+    parts = {split: Rows(*(mapped(split, name) for name in shapes)) for split in SPLITS if meta["n_rows"][split]}
     hashing = options.hash_buckets is not None
     encoding = {
         "columns": [
@@ -166,11 +166,12 @@ def read(folder: Path, options: Options) -> Table:
         "folder": str(folder),
     }
     return Table(
-        train,
-        valid,
+        parts["train"],
+        parts["valid"],
         tuple(meta["cardinalities"]),
         Classification(("0", "1")),
         tuple(Column(**column) for column in meta["columns"]),
         encoding,
         has_reserved_ids=True,
+        test=parts.get("test"),
     )

@@ -1,8 +1,9 @@
-"""What can be chosen of how Criteo's data becomes a table. Imports tabnas.errors and numbers of this package."""
+"""What can be chosen of how Criteo's data becomes a table. Imports tabnas.errors, table and numbers of this package."""
 
 from dataclasses import dataclass
 
 from tabnas.data.criteo.numbers import METHODS
+from tabnas.data.table import check_fractions
 from tabnas.errors import require_integer, require_number, require_one_of
 
 
@@ -12,6 +13,8 @@ class Options:
 
     val_fraction: float = 0.1
     """Share of the rows for validation, in (0, 0.9]: each row is drawn on its own, by its number in the source."""
+    test_fraction: float = 0.0
+    """Share of the rows for testing, drawn from those that do not validate."""
     split_seed: int = 0
     """Of that draw."""
     numerical: str = "log"
@@ -27,8 +30,7 @@ class Options:
     """Of the lines; more are an error even when they are skipped."""
 
     def __post_init__(self) -> None:
-        share, remedy = self.val_fraction, "0.1 is usual"
-        require_number("dataset.val_fraction", share, low=0, high=0.9, open_low=True, remedy=remedy)
+        check_fractions(self.val_fraction, self.test_fraction)
         require_integer("dataset.split_seed", self.split_seed, low=0, remedy="any fixed integer will do")
         require_one_of("dataset.numerical", self.numerical, METHODS)
         require_integer("dataset.min_count", self.min_count, low=1, remedy="1 gives every category an id, 10 is usual")

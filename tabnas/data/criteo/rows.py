@@ -1,4 +1,4 @@
-"""First pass of a build: text → columns on disk, split into training and validation rows.
+"""First pass of a build: text → columns on disk, split into training, validation and test rows.
 
 Imports tabnas.errors and, of this package, hashing, options, scratch, source, text and threads.
 """
@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tabnas.data.criteo.hashing import uniform
 from tabnas.data.criteo.options import Options
-from tabnas.data.criteo.scratch import SPLITS, Scratch, ScratchWriter
+from tabnas.data.criteo.scratch import Scratch, ScratchWriter
 from tabnas.data.criteo.source import Source
 from tabnas.data.criteo.text import BadLine, parse
 from tabnas.data.criteo.threads import in_order
@@ -43,7 +46,7 @@ def read_rows(
             n_bad += len(rows.bad)
             n_lines_before += rows.n_lines
             n_lines += rows.n_lines
-            writer.write(rows, uniform(options.split_seed, n_rows, len(rows.label)) < options.val_fraction)
+            writer.write(rows, _split_of(n_rows, len(rows.label), options))
             n_rows += len(rows.label)
             if progress:
                 progress("reading", n_rows, max(n_rows, round(n_rows * source.size / block.done)))
@@ -63,6 +66,13 @@ def read_rows(
     return n_bad
 
 
+def _split_of(first_row: int, n_rows: int, options: Options) -> NDArray[np.intp]:
+    """(n_rows,) indices in SPLITS. What validates does not depend on test_fraction."""
+    draws = uniform(options.split_seed, first_row, n_rows)
+    tests = draws < options.val_fraction + options.test_fraction
+    return np.where(draws < options.val_fraction, 1, np.where(tests, 2, 0))
+
+
 def _told(part: str, n_lines_before: int, line: BadLine) -> str:
     return f"{part}, line {n_lines_before + line.number:,}: {line.reason}"
 
@@ -70,9 +80,8 @@ def _told(part: str, n_lines_before: int, line: BadLine) -> str:
 def _check(scratch: Scratch, n_rows: int) -> None:
     if not n_rows:
         raise UserError("dataset.path", "must hold at least two rows", "none", "give Criteo's train.txt")
-    for split in SPLITS:
+    for split, name in (("train", "training"), ("valid", "validation")):
         if not scratch.n_rows[split]:
-            name = {"train": "training", "valid": "validation"}[split]
             rule = f"must leave rows for {name}, but {n_rows:,} rows leave none"
             raise UserError("dataset.val_fraction", rule, "0 rows", "give more rows, or another share or split_seed")
     n_ones = scratch.n_ones["train"]

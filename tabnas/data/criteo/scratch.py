@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from tabnas.data.criteo.text import CATEGORIES, INTEGERS, Parsed
 
-SPLITS = ("train", "valid")
+SPLITS = ("train", "valid", "test")
 COLUMN_ROWS = 1 << 18  # of a column, in memory at once
 TABLE_ROWS = 1 << 16  # of all columns
 _MISSING = "missing"
 
 
 class Scratch:
-    """Columns of the training and the validation rows, in a folder of their own.
+    """Columns of each split's rows, in a folder of their own.
 
-    n_rows: of each split; n_ones: how many of them have label 1; n_missing: cells of each column, over both.
+    n_rows: of each split; n_ones: how many of them have label 1; n_missing: cells of each column, over all.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,10 +87,11 @@ class ScratchWriter(ExitStack):
             for split in SPLITS
         }
 
-    def write(self, rows: Parsed, is_valid: NDArray[np.bool_]) -> None:
-        """is_valid (n,): which of the n rows are for validation."""
+    def write(self, rows: Parsed, split_of: NDArray[np.integer]) -> None:
+        """split_of (n,): for each of the n rows the index in SPLITS."""
         columns: list[NDArray[Any]] = [rows.label, *rows.numbers, *rows.categories, rows.missing]
-        for split, chosen in (("train", ~is_valid), ("valid", is_valid)):
+        for number, split in enumerate(SPLITS):
+            chosen = split_of == number
             for file, column in zip(self._files[split], columns, strict=True):
                 file.write(column[chosen].data)
             self.scratch.n_rows[split] += int(np.count_nonzero(chosen))

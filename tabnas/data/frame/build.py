@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from tabnas.data.frame import source as sources
 from tabnas.data.frame.fit import Fate, fit
 from tabnas.data.frame.source import Source
-from tabnas.data.frame.split import Split, by_column, by_time, stratified
+from tabnas.data.frame.split import by_column, by_time, stratified
 from tabnas.data.frame.target import Target, read_target
 from tabnas.data.frame.values import MISSING_TOKENS
-from tabnas.data.table import Column, Rows, Table, random_split
+from tabnas.data.table import Column, Rows, Split, Table, parts, random_split
 from tabnas.errors import UserError, require_one_of
 from tabnas.task import Classification, Task
 
@@ -27,6 +28,7 @@ def from_frame(
     *,
     target: str | None,
     valid_frame: pd.DataFrame | None = None,
+    test_frame: pd.DataFrame | None = None,
     task: str = "auto",
     kinds: Mapping[str, str] | None = None,
     drop: Collection[str] | None = None,
@@ -42,6 +44,7 @@ def from_frame(
     split_column: str | None = None,
     time_column: str | None = None,
     val_fraction: float = 0.2,
+    test_fraction: float = 0.0,
     split_seed: int = 0,
     stratify: bool = True,
 ) -> Table:
@@ -49,6 +52,8 @@ def from_frame(
 
     target: the column to predict; rows without a value there are left out.
     valid_frame: the validation rows. Without it split_column says which they are, or time_column, or chance.
+    test_frame: the test rows. Without it they are chosen in the way the validation rows are, but for those of
+        valid_frame, beside which there are none.
     task: auto, classification or regression; see target.read_target.
     kinds: numerical, categorical, boolean or date by column, in place of the inferred kind; see kinds.kind_of.
     drop: columns to leave out. drop_uninformative: ids and constants too, with a line that says so.
@@ -59,8 +64,9 @@ def from_frame(
         that, or is text that rarely repeats.
     weight: a column of numbers ≥ 0, how much each row counts; rows of weight 0 are left out.
     class_weight: balanced: weights under which all classes count alike, of mean 1 in training, times `weight`.
-    split_column: train, valid or test by row; see split.by_column. time_column: the latest rows validate.
-    val_fraction: share of the rows that validate, by time or by chance. split_seed: of chance.
+    split_column: train, valid or test by row; without any that validate, chance chooses these among those that train.
+    time_column: the latest rows test, those before them validate.
+    val_fraction, test_fraction: share of the rows that validate and test, by time or by chance. split_seed: of chance.
     stratify: by chance, with the same share of every class.
 
     All is inferred and fitted on the training rows alone. A missing number becomes the training mean of what its
@@ -71,24 +77,25 @@ def from_frame(
     require_one_of("dataset.stratify", stratify, (True, False))
     require_one_of("dataset.drop_uninformative", drop_uninformative, (True, False))
     source = sources.read(
-        frame, valid_frame, missing_tokens=tokens, target=target, weight=weight, split_column=split_column,
+        frame, valid_frame, test_frame, missing_tokens=tokens, target=target, weight=weight, split_column=split_column,
         time_column=time_column, kinds=kinds, drop=drop,
     )  # fmt: skip
     answer = read_target(source.columns[str(target)], task)
     if class_weight and answer.classes is None:
         raise UserError("dataset.class_weight", "must go with classes", class_weight, "leave it out for regression")
-    train, valid = _split(source, answer, stratify, val_fraction, split_seed)
-    values, fitted_task = answer.fitted(train)
+    chance = partial(_by_chance, answer, stratify, val_fraction, split_seed)
+    split = _split(source, chance, val_fraction, test_fraction)
+    values, fitted_task = answer.fitted(split.train)
     features = source.columns.drop(columns=list(source.roles))
     encoding, fates = fit(
-        features.iloc[np.sort(train)], target=str(target), kinds=kinds, drop=drop,
+        features.iloc[np.sort(split.train)], target=str(target), kinds=kinds, drop=drop,
         drop_uninformative=drop_uninformative, missing_tokens=tokens,
         numerical=numerical, min_count=min_count, max_categories=max_categories, high_cardinality=high_cardinality,
         hash_buckets=hash_buckets,
     )  # fmt: skip
     weights = source.weights
     if class_weight:
-        weights = _balancing(values, train) * (1.0 if weights is None else weights)
+        weights = _balancing(values, split.train) * (1.0 if weights is None else weights)
     numbers, ids = encoding.encode_tidied(features, len(features))
     cardinalities = tuple(column.cardinality for column in encoding.categorical)
     rows = Rows(
@@ -98,9 +105,10 @@ def from_frame(
         None if weights is None else torch.from_numpy(weights.astype(np.float32)),
     )
     fates |= _fates_of_roles(source, fitted_task)
+    train, valid, test = parts(rows, split)
     return Table(
-        rows.take(torch.from_numpy(train)),
-        rows.take(torch.from_numpy(valid)),
+        train,
+        valid,
         cardinalities,
         fitted_task,
         tuple(
@@ -109,27 +117,50 @@ def from_frame(
         ),
         encoding=encoding.to_json(),
         has_reserved_ids=True,
+        test=test,
     )
 
 
-def _split(source: Source, target: Target, stratify: bool, val_fraction: float, seed: int) -> Split:
-    """Row numbers of the training and the validation split, neither empty."""
+def _split(
+    source: Source, chance: Callable[[NDArray[np.int64], float], Split], val_fraction: float, test_fraction: float
+) -> Split:
+    """Row numbers of each split, those of training and of validation not empty.
+
+    chance: splits the rows with the numbers given, with the share given for testing.
+    """
     by_role = {role: name for name, role in source.roles.items()}
-    if source.is_valid is not None:
-        train, valid = np.flatnonzero(~source.is_valid), np.flatnonzero(source.is_valid)
+    own, valid, test = (np.flatnonzero(source.file == number) for number in range(3))
+    share = 0.0 if len(test) else test_fraction
+    if len(valid):
+        split = Split(own, valid, test)
     elif "split" in by_role:
-        train, valid = by_column(source.columns[by_role["split"]])
+        split = by_column(source.columns[by_role["split"]])
+        if not len(split.valid):
+            split = chance(split.train, 0.0)._replace(test=split.test)
     elif "time" in by_role:
-        train, valid = by_time(source.columns[by_role["time"]], val_fraction)
-    elif stratify and target.classes is not None:
-        train, valid = stratified(target.values.astype(np.int64), val_fraction, seed)
+        found = by_time(source.columns[by_role["time"]].iloc[own], val_fraction, test_fraction=share)
+        split = Split(*(own[numbers] for numbers in found))
     else:
-        train, valid = random_split(len(target.values), val_fraction, seed)
-    if not len(train) or not len(valid):
-        key = "val_fraction" if source.is_valid is None else "valid_path"
+        split = chance(own, share)
+    if len(test):
+        split = split._replace(test=test)
+    if not len(split.train) or not len(split.valid):
         rule = f"must leave rows with a {by_role['target']} for training and for validation"
-        raise UserError(f"dataset.{key}", rule, f"{len(train):,} and {len(valid):,}", "give more rows or another split")
-    return train, valid
+        given = f"{len(split.train):,} and {len(split.valid):,}"
+        raise UserError("dataset.val_fraction", rule, given, "give more rows or another split")
+    return split
+
+
+def _by_chance(
+    target: Target, stratify: bool, val_fraction: float, seed: int, rows: NDArray[np.int64], test_fraction: float
+) -> Split:
+    """Of the rows with these numbers."""
+    if stratify and target.classes is not None:
+        classes = target.values[rows].astype(np.int64)
+        split = stratified(classes, val_fraction, seed, test_fraction=test_fraction)
+    else:
+        split = random_split(len(rows), val_fraction, seed, test_fraction=test_fraction)
+    return Split(*(rows[numbers] for numbers in split))
 
 
 def _tokens(given: Collection[str | float] | None) -> tuple[str | float, ...]:
@@ -180,7 +211,7 @@ def takes_frame_options(load: Load) -> Load:
     So whoever looks at the signature (tabnas.build does) learns of every option, and of none that does not exist.
     """
     own = [p for p in inspect.signature(load).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    known = {p.name for p in own} | {"frame", "valid_frame"}
+    known = {p.name for p in own} | {"frame", "valid_frame", "test_frame"}
     others = [p for p in inspect.signature(from_frame).parameters.values() if p.name not in known]
     load.__signature__ = inspect.Signature([*own, *others])  # type: ignore[attr-defined]
     return load

@@ -16,6 +16,11 @@ from tabnas.errors import UserError, require_one_of
 log = logging.getLogger(__name__)
 
 MOST_WITHOUT_TARGET = 0.2
+CONTRADICTIONS = (
+    ("split_column", "time_column"), ("split_column", "valid_path"), ("time_column", "valid_path"),
+    ("split_column", "test_path"),
+)  # fmt: skip
+"""Pairs of keys that would both say which rows are whose."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,8 @@ class Source:
 
     columns: pd.DataFrame
     """n rows; see values.tidied."""
-    is_valid: NDArray[np.bool_] | None
-    """(n,) where the validation rows are given."""
+    file: NDArray[np.int64]
+    """(n,) which file a row is from: 0 of the table itself, 1 of validation rows, 2 of test rows."""
     weights: NDArray[np.float64] | None
     """(n,) above 0."""
     roles: dict[str, str]
@@ -37,6 +42,7 @@ class Source:
 def read(
     frame: pd.DataFrame,
     valid_frame: pd.DataFrame | None,
+    test_frame: pd.DataFrame | None,
     *,
     missing_tokens: Collection[str | float],
     target: str | None,
@@ -51,19 +57,21 @@ def read(
     named = {"target": target, "weight": weight, "split_column": split_column, "time_column": time_column}
     given = {key: str(name) for key, name in named.items() if name is not None}
     roles = _roles(names, given, kinds, drop)
-    ways = [k for k in ("split_column", "time_column") if k in given] + ["valid_path"] * (valid_frame is not None)
-    if len(ways) > 1:
-        raise UserError(
-            f"dataset.{ways[0]}", f"must not come with dataset.{ways[1]}", given[ways[0]], "give one of them"
-        )
-    frames = [frame.set_axis(names, axis=1)]
-    if valid_frame is not None:
-        frames.append(_same_columns(valid_frame, [n for n in names if n not in drop]))
+    others = {"valid_path": valid_frame, "test_path": test_frame}
+    for first, second in CONTRADICTIONS:
+        if first in given and (second in given or others.get(second) is not None):
+            raise UserError(
+                f"dataset.{first}", f"must not come with dataset.{second}", given[first], "give one of them"
+            )
+    frames, file = [frame.set_axis(names, axis=1)], [np.zeros(len(frame), np.int64)]
+    for number, (key, other) in enumerate(others.items(), 1):
+        if other is not None:
+            frames.append(_same_columns(other, [n for n in names if n not in drop], f"dataset.{key}"))
+            file.append(np.full(len(other), number))
     columns = _tidied(frames, missing_tokens)
     columns = pd.DataFrame({n: c if kinds.get(str(n)) == "categorical" else as_numbers(c) for n, c in columns.items()})
     if columns.empty:
         raise UserError("dataset.path", "must have rows", "none", "give a table with rows")
-    is_valid = None if valid_frame is None else np.arange(len(columns)) >= len(frame)
     missing = {name: float(columns[name].isna().mean()) for name in names}
     keep = _has_target(columns[given["target"]])
     weights = _weights(columns[given["weight"]]) if "weight" in given else None
@@ -73,9 +81,14 @@ def read(
         keep = keep & (weights > 0)
         if not keep.any():
             raise UserError("dataset.weight", "must be above 0 in some row", weight, "name another column")
+    origin = np.concatenate(file)
+    for number, key in enumerate(("path", *others)):
+        if (origin == number).any() and not (origin[keep] == number).any():
+            rule = f"must leave rows with a {given['target']}"
+            raise UserError(f"dataset.{key}", rule, "none", "give more rows or another split")
     return Source(
         columns[keep].reset_index(drop=True),
-        None if is_valid is None else is_valid[keep],
+        origin[keep],
         None if weights is None else weights[keep],
         {name: key.removesuffix("_column") for name, key in roles.items()},
         missing,
@@ -123,13 +136,13 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
 
 
-def _same_columns(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    frame = frame.set_axis(_names(frame, "dataset.valid_path"), axis=1)
+def _same_columns(frame: pd.DataFrame, names: list[str], key: str) -> pd.DataFrame:
+    frame = frame.set_axis(_names(frame, key), axis=1)
     if absent := [name for name in names if name not in frame]:
         rule = "must have the columns of dataset.path"
-        raise UserError("dataset.valid_path", rule, f"none called {_few(absent)}", "add them, or see dataset.drop")
+        raise UserError(key, rule, f"none called {_few(absent)}", "add them, or see dataset.drop")
     if frame.empty:
-        raise UserError("dataset.valid_path", "must have rows", "none", "give a table with rows")
+        raise UserError(key, "must have rows", "none", "give a table with rows")
     return frame[names]
 
 

@@ -1,9 +1,4 @@
-"""Which rows train and which validate: at random (stratified), by a column, by time.
-
-Each function returns the row numbers of the training and of the validation split, (n,) int64 each.
-"""
-
-import logging
+"""Which rows train, which validate and which test: at random (stratified), by a column, by time."""
 
 import numpy as np
 import pandas as pd
@@ -11,67 +6,64 @@ import torch
 from numpy.typing import NDArray
 
 from tabnas.data.frame.values import days, is_text, numbers, texts
-from tabnas.data.table import generator, random_split
-from tabnas.errors import UserError, require_number
-
-log = logging.getLogger(__name__)
-
-Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+from tabnas.data.table import Split, check_fractions, generator, random_split
+from tabnas.errors import UserError
 
 TRAINING = ("train", "training", "0", "false")
 VALIDATION = ("valid", "validation", "val", "dev", "1", "true")
-TEST = ("test", "testing")
+TESTING = ("test", "testing")
 
 
-def stratified(classes: NDArray[np.int64], val_fraction: float, seed: int) -> Split:
-    """At random, so that of each class's n rows val_fraction · n validate, give or take less than a row.
+def stratified(classes: NDArray[np.int64], val_fraction: float, seed: int, *, test_fraction: float = 0.0) -> Split:
+    """At random, so that of each class's n rows val_fraction · n validate and test_fraction · n test, give or take
+    less than a row, or two for the latter. What validates does not depend on test_fraction.
 
     classes (n,): from 0. Every class keeps a row for training, also one with a single row.
     """
-    random_split(len(classes), val_fraction, seed)  # for its checks
+    n_test = len(random_split(len(classes), val_fraction, seed, test_fraction=test_fraction).test)
     order = torch.randperm(len(classes), generator=generator(seed)).numpy()
     grouped = order[np.argsort(classes[order], kind="stable")]
-    # In the row of classes one after another, every (1 / val_fraction)-th row validates.
-    passed = np.floor(np.arange(len(classes) + 1) * val_fraction + 0.5)
-    validates = np.diff(passed) > 0
-    in_training = np.bincount(classes[grouped][~validates], minlength=classes.max() + 1)
-    for absent in np.flatnonzero(in_training == 0):
-        validates[np.flatnonzero(classes[grouped] == absent)[0]] = False
-    is_valid = np.zeros(len(classes), bool)
-    is_valid[grouped[validates]] = True
-    return order[~is_valid[order]], order[is_valid[order]]
+    validates = _evenly(classes[grouped], val_fraction)
+    rest = grouped[~validates]
+    tests = _evenly(classes[rest], n_test / len(rest))
+    part = np.zeros(len(classes), np.int8)
+    part[grouped[validates]], part[rest[tests]] = 1, 2
+    return Split(*(order[part[order] == number] for number in range(3)))
+
+
+def _evenly(classes: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+    """(n,) which rows to take: of rows sorted by class every (1 / share)-th, but never all of a class."""
+    taken: NDArray[np.bool_] = np.diff(np.floor(np.arange(len(classes) + 1) * share + 0.5)) > 0
+    left = np.bincount(classes[~taken], minlength=classes.max() + 1)
+    for absent in np.flatnonzero(left == 0):
+        taken[np.flatnonzero(classes == absent)[:1]] = False
+    return taken
 
 
 def by_column(column: pd.Series) -> Split:
-    """As the tidied column says.
-
-    Test rows validate where no rows are marked for validation, else they are left out.
-    """
+    """As the tidied column says; it may mark no rows for validation, but then for testing."""
     words = texts(column).str.lower()
-    known = words.isin([*TRAINING, *VALIDATION, *TEST])
+    known = words.isin([*TRAINING, *VALIDATION, *TESTING])
     if not known.all():
-        rule = f"must have only {', '.join(TRAINING)} for training and {', '.join(VALIDATION)} (or test) for validation"
         other = words[~known].iloc[0]
         given = "a missing value" if pd.isna(other) else str(other)
+        rule = f"must have only {', '.join(TRAINING)} for training, {', '.join(VALIDATION)} for validation, or test"
         raise UserError("dataset.split_column", rule, given, "rename the values of that column")
-    train, valid = words.isin(TRAINING).to_numpy(), words.isin(VALIDATION).to_numpy()
-    if not valid.any():
-        valid = words.isin(TEST).to_numpy()
-    for part, rows in (("training", train), ("validation", valid)):
-        if not rows.any():
+    split = Split(*(np.flatnonzero(words.isin(names)) for names in (TRAINING, VALIDATION, TESTING)))
+    for part, n in (("training", len(split.train)), ("validation or testing", len(words) - len(split.train))):
+        if not n:
             found = sorted(words.unique())
             raise UserError("dataset.split_column", f"must mark rows for {part}", found, "mark some, or leave it out")
-    if n := int((~train & ~valid).sum()):
-        log.warning("dataset.split_column: %s test rows are left out", f"{n:,}")
-    return np.flatnonzero(train), np.flatnonzero(valid)
+    return split
 
 
-def by_time(column: pd.Series, val_fraction: float) -> Split:
-    """The latest rows validate, all of them later than any training row.
+def by_time(column: pd.Series, val_fraction: float, *, test_fraction: float = 0.0) -> Split:
+    """The latest rows test, those before them validate: all rows of a split are later than any of the one before.
 
-    Rows of the same time stay together, so that the share is the nearest possible to val_fraction.
+    Rows of the same time stay together, so that the shares are the nearest possible to those asked for. A
+    test_fraction of less than half a row, or of but two times, leaves none for testing.
     """
-    require_number("dataset.val_fraction", val_fraction, low=0, high=0.9, open_low=True, remedy="the paper has 0.2")
+    check_fractions(val_fraction, test_fraction)
     times = numbers(column)
     if is_text(column) and np.isnan(times).any():
         times = days(column)
@@ -84,6 +76,10 @@ def by_time(column: pd.Series, val_fraction: float) -> Split:
     if len(distinct) < 2:
         rule = "must name a column of at least two times"
         raise UserError("dataset.time_column", rule, column.name, "choose another split")
-    cut = 1 + int(np.argmin(np.abs(n_earlier[1:] - (1 - val_fraction) * len(times))))
-    is_valid = times >= distinct[cut]
-    return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
+    ends = np.append(n_earlier, len(times))  # of the rows before each time, and of all
+    last = len(distinct)
+    if round(test_fraction * len(times)) and len(distinct) > 2:
+        last = 2 + int(np.argmin(np.abs(ends[2:-1] - (1 - test_fraction) * len(times))))
+    first = 1 + int(np.argmin(np.abs(ends[1:last] - (ends[last] - val_fraction * len(times)))))
+    rank = np.searchsorted(distinct, times)
+    return Split(*map(np.flatnonzero, (rank < first, (rank >= first) & (rank < last), rank >= last)))

@@ -40,15 +40,19 @@ def uniform(seed: int, row: int) -> float:
     return ((x ^ x >> 31) >> 11) / 2**53
 
 
-def expected(content: bytes, *, val_fraction: float = 0.1, split_seed: int = 0, numerical: str = "log", min_count=10):
+def expected(
+    content: bytes, *, val_fraction: float = 0.1, test_fraction=0.0, split_seed: int = 0, numerical="log", min_count=10
+):
     """For each split numerical, categorical and target; and the cardinalities."""
     types = dict.fromkeys(INTEGERS, "Int64") | dict.fromkeys(CATEGORIES, str)
     frame = pd.read_csv(io.BytesIO(content), sep="\t", names=NAMES, dtype=types, na_values=[""], keep_default_na=False)
-    is_valid = np.array([uniform(split_seed, row) < val_fraction for row in range(len(frame))])
+    draws = np.array([uniform(split_seed, row) for row in range(len(frame))])
+    is_valid, is_test = draws < val_fraction, (draws >= val_fraction) & (draws < val_fraction + test_fraction)
+    is_train = ~is_valid & ~is_test
     numbers, ids, cardinalities = {}, {}, []
     for name in INTEGERS:
         x = frame[name].astype("float32").astype("float64")
-        train = x[~is_valid].dropna()
+        train = x[is_train].dropna()
         if numerical == "log":
             shifted = x + (3 if name == "I2" else 0)
             x = np.sign(shifted) * np.log(1 + shifted.abs())
@@ -59,13 +63,13 @@ def expected(content: bytes, *, val_fraction: float = 0.1, split_seed: int = 0, 
         numbers[name] = x.fillna(0).astype("float32")
     for name in CATEGORIES:
         values = frame[name].map(lambda cell: int(cell, 16), na_action="ignore")
-        counts = values[~is_valid].dropna().astype(int).value_counts()
+        counts = values[is_train].dropna().astype(int).value_counts()
         kept = sorted((-count, value) for value, count in counts.items() if count >= min_count)
         vocabulary = dict.fromkeys(counts.index, 1) | {value: i for i, (_, value) in enumerate(kept, 3)}
         ids[name] = [0 if pd.isna(value) else vocabulary.get(int(value), 2) for value in values]
         cardinalities.append(3 + len(kept))
     tables = [pd.DataFrame(numbers).to_numpy(), pd.DataFrame(ids).to_numpy(), frame["label"].to_numpy()]
-    return [[table[rows] for table in tables] for rows in (~is_valid, is_valid)], tuple(cardinalities)
+    return [[table[rows] for table in tables] for rows in (is_train, is_valid, is_test)], tuple(cardinalities)
 
 
 def normal_quantiles(train: pd.Series):

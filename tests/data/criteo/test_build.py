@@ -24,7 +24,10 @@ def content():
 def assert_is(table, wanted, rtol=0.0):
     splits, cardinalities = wanted
     assert table.cardinalities == cardinalities
-    for rows, (numerical, categorical, target) in zip((table.train, table.valid), splits, strict=True):
+    assert (table.test is None) == (len(splits[2][2]) == 0)
+    for rows, (numerical, categorical, target) in zip((table.train, table.valid, table.test), splits, strict=True):
+        if rows is None:
+            continue
         np.testing.assert_allclose(rows.numerical.numpy(), numerical, rtol=rtol, atol=rtol)
         np.testing.assert_array_equal(rows.categorical.numpy(), categorical)
         np.testing.assert_array_equal(rows.target.numpy(), target)
@@ -41,7 +44,7 @@ def assert_equal(one, other):
 @pytest.mark.parametrize("numerical", METHODS)
 def test_is_what_pandas_makes_of_it(content, numerical, tmp_path):
     (tmp_path / "train.txt").write_bytes(content)
-    options = {"numerical": numerical, "min_count": 4, "val_fraction": 0.2, "split_seed": 7}
+    options = {"numerical": numerical, "min_count": 4, "val_fraction": 0.2, "test_fraction": 0.1, "split_seed": 7}
     table = load(path=tmp_path / "train.txt", cache=tmp_path / "cache", **options)
     assert_is(table, expected(content, **options), rtol=1e-6)
     for ids in (table.train.categorical, table.valid.categorical):

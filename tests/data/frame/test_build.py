@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tabnas.data.frame import from_frame
 from tabnas.errors import UserError
@@ -279,6 +281,94 @@ def test_mistakes_in_the_rows(frame, options, message):
 def test_mistakes_in_the_validation_rows(valid, message):
     with pytest.raises(UserError, match=message):
         from_frame(rows(), valid_frame=valid, target="label")
+
+
+def test_a_test_frame():
+    frame, test = rows(), rows(20, number=np.arange(20) + 100.0)
+    table = from_frame(frame, test_frame=test, target="label", test_fraction=0.3, numerical="original")
+    assert (table.train.n_rows, table.valid.n_rows, table.test.n_rows) == (48, 12, 20)
+    assert table.test.numerical.min() >= 100 > table.valid.numerical.max()
+    alone = from_frame(frame, target="label", numerical="original")
+    assert torch.equal(table.valid.numerical, alone.valid.numerical)
+    assert table.encoding == alone.encoding
+
+
+def test_validation_and_test_frames_leave_chance_nothing_to_choose():
+    options = {"target": "label", "test_fraction": 0.3}
+    table = from_frame(rows(), valid_frame=rows(20), test_frame=rows(30), **options)
+    assert (table.train.n_rows, table.valid.n_rows, table.test.n_rows) == (60, 20, 30)
+    assert from_frame(rows(), valid_frame=rows(20), **options).test is None
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_what_validates_does_not_depend_on_what_tests(stratify):
+    options = {"target": "label", "stratify": stratify, "numerical": "original"}
+    with_test, without = (from_frame(rows(), test_fraction=share, **options) for share in (0.2, 0.0))
+    assert torch.equal(with_test.valid.numerical, without.valid.numerical)
+    assert (with_test.train.n_rows, with_test.test.n_rows) == (36, 12)
+    assert without.test is None
+
+
+def test_a_column_that_marks_no_validation_rows():
+    """They are chosen among those that train; the rows marked for testing test."""
+    frame = rows(s=["train"] * 40 + ["test"] * 20)
+    table = from_frame(frame, target="label", split_column="s", test_fraction=0.3)
+    assert (table.train.n_rows, table.valid.n_rows, table.test.n_rows) == (32, 8, 20)
+    alone = from_frame(frame[:40].drop(columns="s"), target="label")
+    assert torch.equal(table.valid.categorical, alone.valid.categorical)
+
+
+def test_the_latest_rows_test():
+    frame = rows(number=np.arange(60) / 7, when=pd.date_range("2024-01-01", periods=60))
+    table = from_frame(frame, target="label", time_column="when", numerical="original", test_fraction=0.1)
+    numbers = [part.numerical[:, 0] for part in (table.train, table.valid, table.test)]
+    assert [len(part) for part in numbers] == [42, 12, 6]
+    assert numbers[0].max() < numbers[1].min() <= numbers[1].max() < numbers[2].min()
+
+
+@given(st.data())
+@settings(max_examples=20)
+def test_nothing_is_fitted_to_the_test_rows(data):
+    numerical = data.draw(st.sampled_from(["standard", "quantile", "log"]))
+    changed = data.draw(st.lists(st.floats(-1e6, 1e6), min_size=20, max_size=20))
+    first, second = (
+        from_frame(rows(), test_frame=rows(20, number=number), target="label", numerical=numerical)
+        for number in (np.arange(20.0), changed)
+    )
+    assert first.encoding == second.encoding
+    assert first.task == second.task
+    for split in ("train", "valid"):
+        for one, other in zip(getattr(first, split)[:3], getattr(second, split)[:3], strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        (rows(20).drop(columns="text"), "dataset.test_path: must have the columns.*text"),
+        (rows(20)[:0], "dataset.test_path: must have rows"),
+        (rows(3, label=["x", None, None])[1:], "dataset.test_path: must leave rows with a label"),
+    ],
+)
+def test_mistakes_in_the_test_rows(test, message):
+    with pytest.raises(UserError, match=message):
+        from_frame(rows(), test_frame=test, target="label")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"test_fraction": -0.1}, r"dataset\.test_fraction: must be"),
+        ({"val_fraction": 0.7, "test_fraction": 0.3}, r"dataset\.test_fraction: must leave rows for training"),
+        (
+            {"split_column": "text", "test_frame": rows(20)},
+            r"dataset\.split_column: must not come with dataset\.test_path",
+        ),
+    ],
+)
+def test_a_test_split_that_cannot_be(options, message):
+    with pytest.raises(UserError, match=message):
+        from_frame(rows(), target="label", **options)
 
 
 def test_a_validation_frame_is_the_only_split():

@@ -1,4 +1,4 @@
-"""Which rows validate."""
+"""Which rows validate and which test."""
 
 import numpy as np
 import pandas as pd
@@ -11,22 +11,30 @@ from tabnas.errors import UserError
 
 
 def parts_of(split, n):
-    train, valid = split
-    assert sorted([*train, *valid]) == list(range(n))
-    return train, valid
+    train, valid, test = split
+    assert sorted([*train, *valid, *test]) == list(range(n))
+    return train, valid, test
 
 
-@given(st.lists(st.integers(1, 40), min_size=2, max_size=8), st.floats(0.05, 0.9), st.integers(0, 5))
-def test_stratified_shares_are_within_a_row(counts, val_fraction, seed):
+COUNTS = st.lists(st.integers(1, 40), min_size=2, max_size=8)
+
+
+@given(COUNTS, st.floats(0.05, 0.9), st.floats(0, 0.9), st.integers(0, 5))
+def test_stratified_shares_are_within_a_row(counts, val_fraction, test_fraction, seed):
     classes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    n_val, n_test = (round(share * len(classes)) for share in (val_fraction, test_fraction))
     try:
-        train, valid = parts_of(stratified(classes, val_fraction, seed), len(classes))
+        split = stratified(classes, val_fraction, seed, test_fraction=test_fraction)
     except UserError:
-        assert round(val_fraction * len(classes)) == 0
+        assert n_val == 0 or val_fraction + test_fraction >= 1 or n_val + n_test >= len(classes)
         return
-    in_valid = np.bincount(classes[valid], minlength=len(counts))
+    train, valid, test = parts_of(split, len(classes))
+    in_valid, in_test = (np.bincount(classes[rows], minlength=len(counts)) for rows in (valid, test))
     assert (np.abs(in_valid - val_fraction * np.array(counts)) <= 1).all()
+    # Within a row of the share of what does not validate, and of the whole number of test rows.
+    assert (np.abs(in_test - n_test * (counts - in_valid) / (len(classes) - len(valid))) <= 1).all()
     assert (np.bincount(classes[train], minlength=len(counts)) >= 1).all()
+    assert np.array_equal(valid, stratified(classes, val_fraction, seed).valid)
 
 
 def test_stratified_takes_every_row_at_the_same_rate():
@@ -51,17 +59,15 @@ def test_stratified_depends_on_the_seed_alone():
         (["Training", "train", "VAL"], [2]),
         ([0, 1, 1], [1, 2]),
         ([False, False, True], [2]),
-        (["train", "test", "test"], [1, 2]),
     ],
 )
 def test_by_column(values, valid):
-    assert by_column(pd.Series(values))[1].tolist() == valid
+    assert by_column(pd.Series(values)).valid.tolist() == valid
 
 
-def test_by_column_leaves_test_rows_out_where_there_are_others(caplog):
-    train, valid = by_column(pd.Series(["train", "valid", "test", "test"]))
-    assert (train.tolist(), valid.tolist()) == ([0], [1])
-    assert "2 test rows are left out" in caplog.text
+@pytest.mark.parametrize("values", [["train", "valid", "test", "test"], ["train", "train", "Testing", "test"]])
+def test_by_column_test_rows_test(values):
+    assert by_column(pd.Series(values)).test.tolist() == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -72,17 +78,36 @@ def test_by_column_mistakes(values):
         by_column(pd.Series(values, dtype="string"))
 
 
-@given(st.lists(st.integers(0, 30), min_size=2, max_size=60), st.floats(0.01, 0.9))
+TIMES = st.lists(st.integers(0, 30), min_size=2, max_size=60)
+
+
+@given(TIMES, st.floats(0.01, 0.9))
 def test_by_time_all_validate_later_and_the_share_is_the_nearest(times, val_fraction):
     values = np.array(times)
     if len(set(times)) < 2:
         with pytest.raises(UserError, match=r"dataset\.time_column.*two times"):
             by_time(pd.Series(values), val_fraction)
         return
-    train, valid = parts_of(by_time(pd.Series(values), val_fraction), len(times))
+    train, valid, test = parts_of(by_time(pd.Series(values), val_fraction), len(times))
     assert values[train].max() < values[valid].min()
+    assert not len(test)
     off = [abs((values >= t).mean() - val_fraction) for t in sorted(set(times))[1:]]
     assert abs(len(valid) / len(times) - val_fraction) == pytest.approx(min(off))
+
+
+@given(TIMES.filter(lambda times: len(set(times)) > 1), st.floats(0.01, 0.5), st.floats(0, 0.45))
+def test_by_time_all_test_later_still(times, val_fraction, test_fraction):
+    values = np.array(times)
+    split = by_time(pd.Series(values), val_fraction, test_fraction=test_fraction)
+    train, valid, test = parts_of(split, len(times))
+    assert values[train].max() < values[valid].min()
+    distinct = sorted(set(times))
+    if round(test_fraction * len(times)) == 0 or len(distinct) == 2:
+        assert not len(test)
+        return
+    assert values[valid].max() < values[test].min()
+    off = [abs((values >= t).mean() - test_fraction) for t in distinct[2:]]
+    assert abs(len(test) / len(times) - test_fraction) == pytest.approx(min(off))
 
 
 @pytest.mark.parametrize("made", [lambda s: s, pd.to_datetime])
