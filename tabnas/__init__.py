@@ -16,5 +16,5 @@ def __getattr__(name: str) -> Any:
     if name in __all__:  # torch takes seconds to import: not for `python train.py --help`
         from tabnas import estimators
 
-        return getattr(estimators, name)
+        return globals().setdefault(name, getattr(estimators, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

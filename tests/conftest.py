@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import runpy
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,12 @@ from tabnas.space import SearchSpace
 
 ROOT = Path(__file__).parent.parent
 PAPER_WIDTHS = (8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 384, 512)
+
+
+def pytest_configure() -> None:
+    """Tests run side by side (pytest-xdist), and their networks are too small for a second thread."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 class Toy(NamedTuple):

@@ -61,17 +61,26 @@ def test_groups_and_options_are_those_there_are():
     assert found == expected
 
 
-def test_from_a_csv_file_to_predictions(tmp_path):
-    (block,) = re.findall(r"<!-- predict -->\n```bash\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+def test_from_a_csv_file_to_predictions_and_to_onnxruntime(tmp_path):
+    marked = r"<!-- {} -->\n```{}\n(.*?)^```"
+    parts = (("predict", "bash"), ("export", "bash"), ("onnxruntime", "python"))
+    (block, export, code) = (
+        re.search(marked.format(*part), README, flags=re.DOTALL | re.MULTILINE).group(1) for part in parts
+    )
+    assert len(code.splitlines()) == 5
     short = " 'space.choices=[[8,16],[8,16]]' trainer.max_epochs=2 retrain.seeds=1 retrain.max_epochs=2\n"
-    script = re.sub(r"hydra\.run\.dir=wine\n", lambda found: found.group().strip() + short, block)
+    script = re.sub(r"hydra\.run\.dir=wine\n", lambda found: found.group().strip() + short, block) + export
+    (tmp_path / "code.py").write_text(code + "rows['label'] = label\nrows.to_csv('labels.csv')\n")
     script = script.replace("python ", f"{shlex.quote(sys.executable)} ").replace("train.py", str(ROOT / "train.py"))
+    script += f"{shlex.quote(sys.executable)} code.py\n"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = ["bash", "-e", "-o", "pipefail", "-c", script]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert list(pd.read_parquet(tmp_path / "predictions.parquet")["row"]) == [str(i) for i in range(178)]
+    predictions = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert list(predictions["row"]) == [str(i) for i in range(178)]
     assert "prediction,probability_0,probability_1,probability_2\n" in done.stdout
+    assert list(pd.read_csv(tmp_path / "labels.csv")["label"]) == list(predictions["prediction"].astype(int))
 
 
 def test_reports_of_a_sweep(train_py, tmp_path):

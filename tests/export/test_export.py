@@ -83,7 +83,8 @@ def test_a_mixed_table(train_py, target, settings, capsys):
     assert outcome.code == 0, outcome.err
     assert main(["run", "--onnx", "mixed.onnx", "--torch", "mixed.pt2"]) == 0
     predictor, written = Predictor("run"), frame.assign(grade=frame["grade"].astype(str))
-    assert {"unseen in training", None} < set(frame["kind"])
+    assert "unseen in training" in set(frame["kind"])
+    assert frame["kind"].isna().any()
     if target == "price":
         (prediction,) = answers("mixed.onnx", written, predictor)
         expected = predictor(frame)["prediction"]
@@ -199,7 +200,7 @@ def test_without_the_extra(tmp_path):
         import sys
         sys.modules.update(dict.fromkeys(("onnx", "onnxruntime", "onnxscript", "spox")))
         from tabnas.export.__main__ import main
-        print(main([".", "--onnx", "a.onnx"]), main([".", "--torch", "a.pt2"]))
+        print(main([".", "--onnx", "a.onnx"]))
         main(["--help"])
         """
     command = [sys.executable, "-W", "error", "-c", code]
@@ -207,5 +208,4 @@ def test_without_the_extra(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr.startswith("tabnas: error: --onnx: needs the packages of the extra onnx, got 'no onnx,")
     assert done.stderr.count("\n") == 1
-    assert "\n2 0\n" in done.stdout
-    assert "usage: python -m tabnas.export" in done.stdout
+    assert done.stdout.startswith("2\nusage: python -m tabnas.export")
