@@ -25,10 +25,11 @@ def write(folder: Path) -> None:
         raise UserError("pdoc", "must be installed", None, 'run pip install -e ".[docs]" where tabnas is')
     import jinja2
     import pdoc.render
+    from pdoc.render_helpers import to_markdown_with_context
 
     @jinja2.pass_context
     def to_markdown(context: Any, docstring: str) -> str:
-        return pdoc.render.to_markdown_with_context(context, re.sub(ARGUMENT, r"- **\1**: ", docstring))
+        return to_markdown_with_context(context, re.sub(ARGUMENT, r"- **\1**: ", docstring))
 
     pdoc.render.env.filters["to_markdown"] = to_markdown
     for name in tabnas.__all__:
