@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tabnas import stopping
+from tabnas import accelerator, stopping
 from tabnas.cost import Limits, ParameterCount
 from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import UNSEEN, Table
@@ -29,6 +29,7 @@ from tabnas.ranks import started_by_torchrun
 from tabnas.retrain import Retraining
 from tabnas.search.module import TabNAS
 from tabnas.search.selection import FinalSelection
+from tabnas.search.static import StaticTabNAS
 from tabnas.space import SearchSpace, Widths
 from tabnas.study.protocol import Study
 from tabnas.toy.search import ToySearch, ToySetup
@@ -87,7 +88,7 @@ class Setup:
             task=self.table.task,
             optimizer=self.optimizer,
             max_epochs=self.retrain_epochs,
-            accelerator=self.accelerator,
+            accelerator="cpu" if self.accelerator == "tpu" else self.accelerator,  # each would be a graph of its own
             checkpoint_every_seconds=self.checkpoint_every_seconds,
             folder=self.folder / "retrain",
             patience=self.retrain_patience,
@@ -122,7 +123,7 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
     remedy = "0 trains what was chosen alone"
     require_integer("retrain.min_architectures", retrain.min_architectures, low=0, high=1000, remedy=remedy)
     stopping.check(retrain.patience, retrain.keep)
-    _check_accelerator(cfg.accelerator.name)
+    _check_accelerator(cfg.accelerator.name, devices)
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
     _check_serving(dataset)
@@ -164,7 +165,7 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
         quiet=quiet,
     )
     method = _method(cfg, space, limits)
-    search = TabNAS(
+    search = (StaticTabNAS if cfg.accelerator.name == "tpu" else TabNAS)(
         method=method,
         encoder=encoder,
         task=table.task,
@@ -342,7 +343,7 @@ def _parameters(target: Any) -> dict[str, inspect.Parameter]:
 
 def torch_device(accelerator: str) -> str:
     """Where networks are timed."""
-    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if accelerator in ("auto", "gpu") and torch.cuda.is_available() else "cpu"
 
 
 def _check_devices(cfg: DictConfig) -> tuple[int, int]:
@@ -364,8 +365,10 @@ def _check_devices(cfg: DictConfig) -> tuple[int, int]:
     return devices, num_nodes
 
 
-def _check_accelerator(name: str) -> None:
-    if name not in ("auto", "cpu", "gpu"):
-        raise unknown("accelerator.name", name, ("auto", "cpu", "gpu"))
+def _check_accelerator(name: str, devices: int) -> None:
+    if name not in ("auto", "cpu", "gpu", "tpu"):
+        raise unknown("accelerator.name", name, ("auto", "cpu", "gpu", "tpu"))
+    if name == "tpu":
+        accelerator.check(devices)
     if name == "gpu" and not torch.cuda.is_available():
         raise UserError("accelerator", "must be one that torch can use", name, "choose accelerator=cpu")

@@ -245,8 +245,8 @@ class _TabNAS(BaseEstimator):
 class TabNASClassifier(ClassifierMixin, _TabNAS):
     """The best feed-forward classifier within a limit on its cost, found by the paper's search.
 
-    Departures from the defaults of train.py: the batch size goes by the number of rows, and no column is left out for
-    being constant or an id, as there is nobody to tell.
+    Departures from the defaults of train.py: the batch size goes by the number of rows, no column is left out for being
+    constant or an id, as there is nobody to tell, and no test rows are held out, as cross-validation and the like do.
 
     limits: the most parameters a network may have; or an architecture such as "64-32" that has them; or a list as in
         train.py's config, [{"cost": "params", "limit": 10000}, {"cost": "latency_us", "limit": 60}].

@@ -174,7 +174,8 @@ class ChildAdam(ChildOptimizer):
         (beta1, beta2), eps = self.param_groups[0]["betas"], self.param_groups[0]["eps"]
         mean = torch.lerp(gradient, state["exp_avg"], beta1)
         square = beta2 * state["exp_avg_sq"] + (1 - beta2) * gradient.square()
-        corrections = [1 - torch.pow(beta, state["step"]).to(p) for beta in (beta1, beta2)]
+        log_betas = [math.log(beta) if beta else -math.inf for beta in (beta1, beta2)]
+        corrections = [-torch.expm1(state["step"].to(p) * log_beta) for log_beta in log_betas]  # 1 − β^t
         step = rate / corrections[0] * mean / ((square / corrections[1]).sqrt() + eps)
         return p - step, mean, square
 
@@ -205,8 +206,11 @@ class ChildSGD(ChildOptimizer):
         )
 
     def _stepped(self, p: Tensor, gradient: Tensor, state: dict[str, Tensor], rate: Tensor) -> tuple[Tensor, ...]:
-        momentum = self.param_groups[0]["momentum"] * state["momentum_buffer"] + gradient
-        return p - rate * momentum, momentum
+        momentum = self.param_groups[0]["momentum"]
+        if not momentum:
+            return p - rate * gradient, state["momentum_buffer"]
+        average = momentum * state["momentum_buffer"] + gradient
+        return p - rate * average, average
 
 
 def fused_on(tensor: Tensor) -> bool:

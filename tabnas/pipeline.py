@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from tabnas import model
+from tabnas import accelerator, model
 from tabnas.build import Setup
 from tabnas.candidates import candidates
 from tabnas.data.table import Rows
@@ -89,6 +89,7 @@ def _fit_search(
         logger,
         devices=setup.devices,
         num_nodes=setup.num_nodes,
+        **(accelerator.trainer_arguments(setup.devices) if setup.accelerator == "tpu" else {}),
     )
     fit(trainer, setup.search, setup.data.train_dataloader(), checkpoint)
     trainer.save_checkpoint(checkpoint)

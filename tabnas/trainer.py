@@ -84,27 +84,33 @@ class Processes(DDPStrategy):
 
 def make_trainer(
     accelerator: str,
+    /,
     max_epochs: int,
     callbacks: Sequence[Callback],
     logger: Logger | None = None,
     *,
     devices: int = 1,
     num_nodes: int = 1,
+    **arguments: Any,
 ) -> Trainer:
     """A Trainer without Lightning's own displays and checkpoints.
 
     devices: processes of this machine, a device each; num_nodes: machines. One device is that of this process.
+    arguments: of the Trainer, in place of what follows from these.
     """
     alone = devices * num_nodes == 1
+    of_devices: dict[str, Any] = {
+        "accelerator": accelerator,
+        "devices": [local_rank()] if alone and accelerator == "gpu" else devices,
+        "num_nodes": num_nodes,
+        "strategy": "auto" if alone else Processes(),
+        "plugins": [WholeCheckpointIO()],
+    }
     return Trainer(
-        accelerator=accelerator,
-        devices=[local_rank()] if alone and accelerator == "gpu" else devices,
-        num_nodes=num_nodes,
-        strategy="auto" if alone else Processes(),
+        **{**of_devices, **arguments},
         max_epochs=max_epochs,
         callbacks=list(callbacks),
         logger=logger or False,
-        plugins=[WholeCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

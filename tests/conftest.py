@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import runpy
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,12 @@ from tabnas.space import SearchSpace
 
 ROOT = Path(__file__).parent.parent
 PAPER_WIDTHS = (8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 384, 512)
+
+
+def pytest_configure() -> None:
+    """Tests run side by side (pytest-xdist), and their networks are too small for a second thread."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 class Toy(NamedTuple):
@@ -74,7 +81,7 @@ def new_search(small_table: Table) -> Callable[..., Small]:
         *, epochs: int = 3, seed: int = 0, choices: tuple[tuple[int, ...], ...] = ((2, 4, 8), (2, 4, 8)),
         limit: int = 90, flops: int | None = None, steps_per_block: int = 5, lr: float = 0.01,
         kind: type[Method] = Rejection, sparse: bool = False, optimizer: Adam | SGD | None = None,
-        replicas_per_device: int = 1, **method: object,
+        replicas_per_device: int = 1, module: type[TabNAS] = TabNAS, **method: object,
     ) -> Small:  # fmt: skip
         data = TableDataModule(
             small_table, batch_size=16, seed=seed, steps_per_block=steps_per_block, n_replicas=replicas_per_device
@@ -87,7 +94,7 @@ def new_search(small_table: Table) -> Callable[..., Small]:
             space=SearchSpace(choices), limits=limits, generator=torch.Generator().manual_seed(seed),
             name=kind.__name__, replicas_per_device=replicas_per_device, **method,
         )  # fmt: skip
-        search = TabNAS(
+        search = module(
             method=made, encoder=encoder, task=small_table.task, optimizer=optimizer or Adam(lr=lr, schedule="cosine"),
             batch_size=16, total_steps=epochs * data.search_steps_per_epoch, valid=data.valid,
         )  # fmt: skip

@@ -74,7 +74,7 @@ WRONG = {
     ("space.choices=8",): "space.choices: must be a non-empty list with one list of widths per hidden layer, got 8",
     ("dataset.batch_size=0",): "dataset.batch_size: must be an integer of at least 1, got 0",
     ("dataset.batch_size=400",): "dataset.batch_size: must be at most the 359 rows of the validation split, got 400",
-    ("dataset.batch_size=5000",): "dataset.batch_size: must be at most the 1438 rows of the training split, got 5000",
+    ("dataset.batch_size=5000",): "dataset.batch_size: must be at most the 1258 rows of the training split, got 5000",
     ("dataset.val_fraction=0",): "dataset.val_fraction: must be a number in (0, 0.9], got 0",
     ("dataset.numerical=log",): "got 'numerical'; did you mean 'numerical_embedding'?",
     ("dataset.embedding_dim=-2",): "dataset.embedding_dim: must be an integer of at least 1, got -2",
@@ -208,3 +208,18 @@ def test_require_integer(given):
 def test_require_number(given):
     with pytest.raises(UserError, match=r"x: must be a number in \(0, 10\], got"):
         require_number("x", given, low=0, high=10, open_low=True, remedy="measure")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("-m", "trainer.devices=2"), "trainer.devices: must be 1 in a sweep"),
+        (("trainer.num_nodes=2",), "trainer.num_nodes: must go with torchrun on each machine"),
+        (("trainer.devices=0",), "trainer.devices: must be"),
+        (("dataset=toy", "search.replicas_per_device=8"), "search.replicas_per_device: must be 1 with known losses"),
+    ],
+)
+def test_devices_that_cannot_be(train_py, arguments, line):
+    outcome = train_py(*arguments)
+    assert outcome.code == 2
+    assert f"tabnas: error: {line}" in outcome.err

@@ -259,7 +259,11 @@ def test_the_runs_folder_is_kept_where_asked(tmp_path, capsys):
     X, y = load_wine(return_X_y=True)
     kept = TabNASClassifier(**SMALL, folder=tmp_path / "run", verbose=True).fit(X, y)
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {"result.json", "model", "checkpoints", "tensorboard"}
-    assert result.read(tmp_path / "run") == kept.result_
+    in_keys = result.read(tmp_path / "run")
+    assert {**in_keys, "trust": None} == {**kept.result_, "trust": None}
+    assert "retrain.min_architectures=20" in in_keys["trust"]["remedy"]
+    assert "min_architectures=20" in (remedy := kept.result_["trust"]["remedy"])
+    assert "retrain." not in remedy
     assert "in all" in capsys.readouterr().out
     with pytest.raises(ValueError, match="folder: must be new or empty"):
         TabNASClassifier(**SMALL, folder=tmp_path / "run").fit(X, y)

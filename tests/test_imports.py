@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "encoder": {"numerical"},
     "network": set(),
     "ranks": set(),
+    "accelerator": {"errors", "trainer"},
     "trainer": {"errors", "ranks"},
     "space": {"errors"},
     "cli": {"errors", "ranks"},
@@ -43,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": {"card", "data", "errors", "latency", "model", "predict", "task", "trainer"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
-        "task", "data",
+        "task", "data", "accelerator",
     },
     "trust": {"statistics"},
     "toy": {

@@ -88,13 +88,17 @@ class Stream:
     """
 
     def __init__(self, rows: Rows, batch_size: int, key: tuple[int, ...], shuffle_rows: int = 2**20) -> None:
-        self.rows, self.batch_size, self.key = rows, batch_size, key
+        self.rows, self.batch_size, self.key, self.shuffle_rows = rows, batch_size, key, shuffle_rows
         self.steps_per_pass = rows.n_rows // batch_size
         self.group_rows = rows.n_rows
         if shuffle_rows < rows.n_rows:
             self.group_rows = max(1, shuffle_rows // CHUNK_ROWS) * CHUNK_ROWS
         self._order = functools.lru_cache(maxsize=2)(self._shuffled)
         self._reading = functools.lru_cache(maxsize=2)(lambda *group: READER.submit(self._read, *group))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without what is kept of the last passes, which cannot be pickled."""
+        return Stream, (self.rows, self.batch_size, self.key, self.shuffle_rows)
 
     def take(self, first_step: int, n_steps: int, device: int = 0, n_devices: int = 1) -> Rows:
         """The rows of n_steps consecutive minibatches: n_steps · batch_size rows; an equal part for each device."""

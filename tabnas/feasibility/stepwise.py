@@ -62,7 +62,7 @@ class _Pool:
 
     def __init__(self, space: SearchSpace, generator: torch.Generator) -> None:
         self.space, self.generator = space, generator
-        self._mask = space.mask.numpy()
+        self._mask = space.mask.numpy().copy()  # a view is lost when the tensor goes to another process
         self._present: Array | None = None  # the logits of this step
 
     def _hold(self, architectures: Tensor) -> None:

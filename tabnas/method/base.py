@@ -143,7 +143,7 @@ class Method:
 
     def evaluated(self, children: Tensor) -> Tensor:
         """Which children's quality the step needs: (..., K, L) → (..., K) bool."""
-        return torch.ones(children.shape[:-1], dtype=torch.bool)
+        return torch.ones(children.shape[:-1], dtype=torch.bool, device=children.device)
 
     def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
         """What the logits (..., L, C) learn from the quality Q (..., K) of the children, and the baseline with them.

@@ -36,7 +36,7 @@ class ConditionalDraws(Method):
 
     def step(self, logits: Tensor, children: Tensor, quality: Tensor, evaluated: Tensor) -> Step:
         log_prob_valid, centre = None, torch.zeros_like(logits)
-        applies = torch.ones(logits.shape[:-2], dtype=torch.bool)
+        applies = torch.ones(logits.shape[:-2], dtype=torch.bool, device=logits.device)
         if children.shape[-2] > 1:
             advantage = leave_one_out(quality)
         else:

@@ -40,7 +40,7 @@ class RewardShaping(Method):
         reward = quality
         if self.reward != "quality":
             reward = getattr(rewards, self.reward)(quality, self._cost_ratio(children), self.beta)
-        applies = torch.ones(logits.shape[:-2], dtype=torch.bool)
+        applies = torch.ones(logits.shape[:-2], dtype=torch.bool, device=logits.device)
         advantage = self._advantage(reward, applies)
         # For many runs along the first dimension, which is ten times as fast as along a last one of a few choices.
         p = logits.softmax(dim=-1) if logits.dim() == 2 else logits.transpose(0, -1).softmax(dim=0).transpose(0, -1)
@@ -49,5 +49,5 @@ class RewardShaping(Method):
 
     def _cost_ratio(self, children: Tensor) -> Tensor:
         """T(y)/T0: (..., K, L) → (..., K)."""
-        flat = self.space.gather_widths(children.reshape(-1, self.space.n_layers).cpu())
+        flat = self.space.gather_widths(children.reshape(-1, self.space.n_layers))
         return (self.limits.costs[0].many(flat) / self.limits.at_most[0]).view(children.shape[:-1])

@@ -18,13 +18,13 @@ from tabnas.feasibility import MonteCarlo
 from tabnas.method import Method, Rejection, Step
 from tabnas.optim import SGD, Adam, Child, ChildOptimizer, schedule_factor
 from tabnas.reward import quality
+from tabnas.search.ranking import losses_of
 from tabnas.search.selection import FinalSelection
 from tabnas.search.warmup import LayerWarmup
 from tabnas.space import Widths
 from tabnas.supernet import SuperNet, feedforward
 from tabnas.task import Task, evaluate
 
-ROWS_AT_ONCE = 1024  # of a forward pass in ranking, whose layers then stay in a processor's cache
 HISTORY_POINTS = 100  # snapshots of the search kept for charts and the result
 
 
@@ -344,7 +344,6 @@ class TabNAS(LightningModule):
         """`loss` and the task's metrics of a child on `rows`, with the SuperNet's weights."""
         return evaluate(self.task, self._child(widths), *rows)
 
-    @torch.no_grad()
     def one_shot_losses(self, children: Sequence[Widths]) -> list[float]:
         """Loss of each child on the validation split, at most `selection.max_rows` of it, with the SuperNet's weights.
 
@@ -353,25 +352,16 @@ class TabNAS(LightningModule):
         step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
         rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
         self.counts["forward_passes"] += len(children) * -(-rows.n_rows // self.batch_size)
-        if not children:
-            return []
-        order = sorted(range(len(children)), key=lambda i: children[i])
-        ordered = [children[i] for i in order]
-        losses, total = [0.0] * len(children), 0.0
-        parts = rows.split(ROWS_AT_ONCE)
-        for part in parts:
-            part = part.map(lambda column: column.to(self.controller.logits.device))
-            share = part.n_rows if part.weight is None else float(part.weight.sum())
-            x = self.encoder(part.numerical, part.categorical)
-            for i, outputs in zip(order, self.supernet.several(x, ordered), strict=True):
-                losses[i] += share * float(self.task.loss(outputs, part.target, part.weight))
-            total += share
-            if self.on_ranked is not None:
-                self.on_ranked(len(children) / len(parts))
-        return [loss / total for loss in losses]
+        judged_by = (self.encoder, self.supernet, self.task)
+        return losses_of(children, rows, *judged_by, device=self.evaluates_on, on_ranked=self.on_ranked)
 
     def _child(self, widths: Widths) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths)
+
+    @property
+    def evaluates_on(self) -> torch.device:
+        """Where `one_shot` is given its rows."""
+        return self.controller.logits.device
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = (*self.encoder.parameters(), *self.supernet.parameters())

@@ -9,9 +9,12 @@ import json
 import logging
 import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -98,11 +101,13 @@ def _in_processes(folder: Path, jobs: Sequence[Job], processes: int) -> Iterator
     threads = max(1, (os.cpu_count() or 1) // processes)
     with parallel_config("loky", n_jobs=min(processes, len(jobs) or 1), inner_max_num_threads=threads):
         parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-        yield from parallel(delayed(do)(folder, job) for job in jobs)
+        yield from parallel(delayed(do)(folder, job, os.getpid()) for job in jobs)
 
 
-def do(folder: Path, job: Job) -> str:
-    """Do one job of the study in `folder`; its name."""
+def do(folder: Path, job: Job, study: int) -> str:
+    """Do one job of the study in `folder`, whose process is `study`; its name."""
+    if os.getpid() != study:
+        _ends_with(study)
     own = folder / "jobs" / job.name
     own.mkdir(parents=True, exist_ok=True)
     if (folder / LATENCIES).exists():
@@ -111,6 +116,19 @@ def do(folder: Path, job: Job) -> str:
         outcome = _search(folder, own, job) if isinstance(job, Search) else _training(folder, own, job)
     write_whole(own / OUTCOME, lambda file: file.write(json.dumps(outcome, allow_nan=False).encode()))
     return job.name
+
+
+@cache
+def _ends_with(study: int) -> None:
+    """End this process when the study's ends, even by kill -9. It alone is told of Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == study:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _outcome(folder: Path, job: Job) -> Outcome | None:

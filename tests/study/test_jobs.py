@@ -20,7 +20,9 @@ FEW = ("study.seeds=2", "study.pool=5", "~study.methods.mnasnet", "~study.method
 def timeless(value):
     """Without what depends on the clock."""
     if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "cost", "less", "curves", "unit_seconds")}
+        return {
+            k: timeless(v) for k, v in value.items() if k not in ("seconds", "cost", "less", "curves", "unit_seconds")
+        }
     return [timeless(v) for v in value] if isinstance(value, list) else value
 
 

@@ -35,6 +35,7 @@ class WithoutController(Method):
         warmup_fraction: float = 0.25,
         weight_draws: Literal["p", "valid"] = "p",
         skip_infeasible_weight_updates: bool = False,
+        replicas_per_device: int = 1,
         num_selected: int = 3,
         max_rows: int | None = 200_000,
     ) -> None:
@@ -49,6 +50,7 @@ class WithoutController(Method):
             warmup_fraction=warmup_fraction,
             weight_draws=weight_draws,
             skip_infeasible_weight_updates=skip_infeasible_weight_updates,
+            replicas_per_device=replicas_per_device,
             selection={"max_rows": max_rows},
         )
         self.rl_from = 1.0  # after all steps

@@ -105,7 +105,7 @@ def test_weight_draws_from_v(new_search, tmp_path, monkeypatch):
             type(small.search),
             "_weight_update",
             lambda self, rows, widths, *more, seen=seen, update=update: (
-                seen.add(widths) or update(self, rows, widths, *more)
+                seen.update(widths) or update(self, rows, widths, *more)
             ),
         )
         fit(make_trainer("cpu", 3, []), small.search, small.data.train_dataloader(), tmp_path / "none")
