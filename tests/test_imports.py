@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"card", "encoder", "errors", "network", "task", "trainer"},
     "predict": {"data", "errors", "model", "progress", "task"},
     "progress": {"space", "ranks"},
+    "reference": {"errors"},
     "export": {"card", "data", "errors", "latency", "model", "predict", "task", "trainer"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",

@@ -31,18 +31,18 @@ def graph(program: ExportedProgram, encoding: Encoding | None, about: Mapping[st
     """
     task = task_of(about)
     network = _network(program)
+    for tensor in [tensor for tensor in network.graph.input if not _n_columns(tensor)]:
+        network.graph.input.remove(tensor)  # the table has none of a kind, and the network does not look at them
     if encoding is None:
+        kinds = dict(zip(INPUTS, (np.float32, np.int32), strict=True))
         given = rows = {
-            tensor.name: argument(Tensor(kind, ("N", size)))
-            for tensor, kind in zip(network.graph.input, (np.float32, np.int32), strict=True)
-            if (size := tensor.type.tensor_type.shape.dim[1].dim_value)
+            tensor.name: argument(Tensor(kinds[tensor.name], ("N", _n_columns(tensor))))
+            for tensor in network.graph.input
         }
     else:
         given = cells.inputs(encoding)
         rows = cells.encoded(given, encoding)
-    # Of a kind that the table does not have there is nothing, which the network does not look at.
-    nothing = {"numerical": op.const(np.empty((0, 0), np.float32)), "categorical": op.const(np.empty((0, 0), np.int32))}
-    (answers,) = inline(network)(**{**nothing, **rows}).values()
+    (answers,) = inline(network)(**rows).values()
     made = build(given, _outputs(answers, task))
     made.ir_version = IR
     made.producer_name, made.producer_version = "tabnas", about["versions"]["tabnas"]
@@ -63,6 +63,10 @@ def _network(program: ExportedProgram) -> onnx.ModelProto:
         logger.setLevel(level)
     assert made is not None
     return made.model_proto
+
+
+def _n_columns(tensor: onnx.ValueInfoProto) -> int:
+    return int(tensor.type.tensor_type.shape.dim[1].dim_value)
 
 
 def _outputs(answers: Var, task: Task) -> dict[str, Var]:
