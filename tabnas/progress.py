@@ -34,14 +34,18 @@ class Display(Progress):
         )
         super().__init__(*columns, console=console, disable=hidden, refresh_per_second=4, speed_estimate_period=60)
 
-    def phase(self, name: str) -> Callable[[int, int], None]:
-        """Called with what is done and the total, shows a phase, from the first call on."""
+    def phase(self, name: str, unit: str = "") -> Callable[[int, int], None]:
+        """Called with what is done and the total, shows a phase, from the first call on.
+
+        unit: of what is done, to show the numbers too.
+        """
         tasks: list[TaskID] = []
 
         def show(done: int, total: int) -> None:
             if not tasks:
                 tasks.append(self.add_task(name, total=total, status=""))
-            self.update(tasks[0], completed=done, total=total)
+            status = f"{done:,}/{total:,} {unit}" if unit else ""
+            self.update(tasks[0], completed=done, total=total, status=status)
 
         return show
 

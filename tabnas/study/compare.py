@@ -207,6 +207,10 @@ class Compare:
         )
         if found["split"] == "validation":
             caption += "\nno test split: the loss of what was chosen by it is optimistic, most for the largest costs"
+        if any(run["cost"] > len(found["pool"]) - 1 for method in found["methods"] for run in method["runs"]):
+            caption += (
+                "\nsome searches cost as much as the whole pool, of which no interval can be told: raise study.pool"
+            )
         failed = sum(len(method["errors"]) for method in found["methods"])
         if failed:
             caption += f"\n{failed} searches failed and are left out"

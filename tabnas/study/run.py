@@ -32,7 +32,7 @@ def run_study(study: Study, setup: Any, about: dict[str, Any], started: float) -
     else:
         with Display() as display:
             display.speed_estimate_period = 3600  # jobs take seconds to minutes
-            outcome = study.run(setup, display.phase("study"))
+            outcome = study.run(setup, display.phase("study", "steps" if study.known_losses else "jobs"))
         seconds = {"total": time.perf_counter() - started}
         found = {"version": 1, "study": study.name, "seconds": seconds, **about, **outcome}
         study.write(found, setup)
