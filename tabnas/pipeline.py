@@ -26,6 +26,7 @@ from tabnas.ranks import rank
 from tabnas.result import VERSION, Result
 from tabnas.retrain import summary, summary_on_test
 from tabnas.search.dashboard import Dashboard
+from tabnas.search.static import StaticTabNAS
 from tabnas.space import Widths, hyphenated
 from tabnas.stand_alone import StandAlone
 from tabnas.task import Task, outputs_of, with_intervals
@@ -82,6 +83,11 @@ def _fit_search(
 ) -> None:
     """The search from `checkpoint` on, where there is one, to its end."""
     periodic = PeriodicCheckpoint(checkpoint, setup.checkpoint_every_seconds)
+    search, on_tpu = setup.search, setup.accelerator == "tpu"
+    on_cores = search if isinstance(search, StaticTabNAS) and search.n_devices > 1 else None
+    if on_cores is not None:  # in processes to which neither a terminal nor a logger can be sent
+        callbacks, logger = [], None
+        on_cores.final_checkpoint = checkpoint
     trainer = make_trainer(
         setup.accelerator,
         setup.max_epochs,
@@ -89,19 +95,21 @@ def _fit_search(
         logger,
         devices=setup.devices,
         num_nodes=setup.num_nodes,
-        **(accelerator.trainer_arguments(setup.devices) if setup.accelerator == "tpu" else {}),
+        **(accelerator.trainer_arguments(setup.devices) if on_tpu else {}),
     )
-    fit(trainer, setup.search, setup.data.train_dataloader(), checkpoint)
-    trainer.save_checkpoint(checkpoint)
+    fit(trainer, search, setup.data.train_dataloader(), checkpoint)
+    if on_cores is not None:
+        on_cores.take_over()
+    else:
+        trainer.save_checkpoint(checkpoint)
 
 
 def assist(setup: Setup) -> None:
     """What the processes beside the first do: their replicas' part of the search, their share of the trainings."""
     path = setup.folder / SEARCH
-    if path.exists():
-        return  # the search is over, and the first process, which has not started the others, goes on alone
-    if setup.search.method.trains_supernet:
-        _fit_search(setup, setup.folder / CHECKPOINT, [])
+    if path.exists() or not setup.search.method.trains_supernet:
+        return  # there is nothing to search together, and the first process goes on alone
+    _fit_search(setup, setup.folder / CHECKPOINT, [])
     wait_for_all()
     chosen = json.loads(path.read_text())["candidates"]
     for widths, group in _trainings(setup, chosen)[rank() :: processes()]:

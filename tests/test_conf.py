@@ -38,6 +38,8 @@ def made_up(tmp_path_factory):
 def test_composes_and_instantiates(option, tmp_path, made_up):
     if option == "accelerator=gpu":
         pytest.importorskip("torch").cuda.is_available() or pytest.skip("no GPU here")
+    if option == "accelerator=tpu":
+        pytest.skip("runs in an environment of its own: tests/tpu")
     limits = ["limits.0.limit=100000"] if option == "space=layers9" else []
     setup = build(compose(option, *limits, *stand_ins.overrides(option, made_up)), tmp_path)
     assert setup.search.total_steps == setup.max_epochs * setup.data.steps_per_epoch

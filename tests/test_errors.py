@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 import yaml
@@ -223,3 +224,10 @@ def test_devices_that_cannot_be(train_py, arguments, line):
     outcome = train_py(*arguments)
     assert outcome.code == 2
     assert f"tabnas: error: {line}" in outcome.err
+
+
+@pytest.mark.skipif(find_spec("torch_xla") is not None, reason="torch-xla is here")
+def test_a_tpu_needs_torch_xla(train_py):
+    outcome = train_py("accelerator=tpu")
+    assert outcome.code == 2
+    assert "tabnas: error: accelerator: must go with torch-xla installed" in outcome.err

@@ -352,16 +352,17 @@ class TabNAS(LightningModule):
         step = -(-self.valid.n_rows // (self.selection.max_rows or self.valid.n_rows))
         rows = self.valid if step == 1 else self.valid.take(torch.arange(0, self.valid.n_rows, step))
         self.counts["forward_passes"] += len(children) * -(-rows.n_rows // self.batch_size)
-        judged_by = (self.encoder, self.supernet, self.task)
-        return losses_of(children, rows, *judged_by, device=self.evaluates_on, on_ranked=self.on_ranked)
+        encoder, supernet = self.judged_by()
+        device = next(supernet.parameters()).device
+        return losses_of(children, rows, encoder, supernet, self.task, device=device, on_ranked=self.on_ranked)
 
     def _child(self, widths: Widths) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda numerical, categorical: self.supernet(self.encoder(numerical, categorical), widths)
+        encoder, supernet = self.judged_by()
+        return lambda numerical, categorical: supernet(encoder(numerical, categorical), widths)
 
-    @property
-    def evaluates_on(self) -> torch.device:
-        """Where `one_shot` is given its rows."""
-        return self.controller.logits.device
+    def judged_by(self) -> tuple[Encoder, SuperNet]:
+        """With whose weights children are compared."""
+        return self.encoder, self.supernet
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = (*self.encoder.parameters(), *self.supernet.parameters())

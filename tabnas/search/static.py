@@ -6,6 +6,7 @@ rate are data. What is drawn at random is drawn on the host and sent; nothing co
 
 import copy
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -22,9 +23,7 @@ from tabnas.optim import ChildOptimizer, schedule_factor
 from tabnas.reward import quality
 from tabnas.search.module import TabNAS, _refuse_divergence
 from tabnas.search.pool import Pool, pool_for
-from tabnas.space import Widths
 from tabnas.supernet import SuperNet
-from tabnas.task import evaluate
 
 
 class StaticTabNAS(TabNAS):
@@ -44,6 +43,20 @@ class StaticTabNAS(TabNAS):
         self._largest = torch.tensor(self.space.largest)
         self._largest_error = 0.0
         self._on_host: tuple[int, Encoder, SuperNet] | None = None
+        self.final_checkpoint: Path | None = None
+        """Where a search on several cores, each of which has a process of its own, leaves what it found."""
+
+    def on_train_end(self) -> None:
+        if self.n_devices > 1 and self.final_checkpoint is not None:
+            self.trainer.save_checkpoint(self.final_checkpoint)
+
+    def take_over(self) -> None:
+        """What the cores' processes have found, in the process that started them."""
+        assert self.final_checkpoint is not None
+        content = torch.load(self.final_checkpoint, weights_only=True)
+        self.load_state_dict(content["state_dict"])
+        self.on_load_checkpoint(content)
+        self.selection.load_state_dict(content["callbacks"]["FinalSelection"])
 
     def transfer_batch_to_device(self, batch: Block, device: torch.device, dataloader_idx: int) -> Block:
         """Stays on the host: every slice of a block on the device would be a graph of its own."""
@@ -215,6 +228,7 @@ class StaticTabNAS(TabNAS):
             if rl is not None:
                 applies, n, reward, advantage, error, worst = rl.tolist()
                 self.counts["children_evaluated"] += int(n)
+                self.counts["forward_passes"] += int(n)  # of those that are looked at
                 self.counts["rl_updates" if applies else "skipped_infeasible"] += 1
                 observed.append((step, worst))
                 self._largest_error = max(self._largest_error, error)
@@ -230,15 +244,8 @@ class StaticTabNAS(TabNAS):
             metrics |= {"reward": means[0], "advantage": means[1]}
         return metrics | {"gradient_error": self._largest_error or metrics["gradient_error"]}
 
-    def one_shot(self, widths: Widths, rows: Rows) -> dict[str, float]:
-        """As TabNAS.one_shot, on the host, where a child may have shapes of its own."""
+    def judged_by(self) -> tuple[Encoder, SuperNet]:
+        """A copy on the host, where children may have shapes of their own."""
         if self._on_host is None or self._on_host[0] != self.step:
             self._on_host = (self.step, copy.deepcopy(self.encoder).cpu(), copy.deepcopy(self.supernet).cpu())
-        _, encoder, supernet = self._on_host
-        return evaluate(
-            self.task, lambda numerical, categorical: supernet(encoder(numerical, categorical), widths), *rows
-        )
-
-    @property
-    def evaluates_on(self) -> torch.device:
-        return torch.device("cpu")
+        return self._on_host[1:]

@@ -1,0 +1,69 @@
+"""Run by the tests, in a process of its own: a search of digits on torch-xla's CPU client, told as a JSON object.
+
+python -m tests.tpu.search FOLDER OVERRIDE…; leaves FOLDER/rank<rank>.pt, each core's weights, and FOLDER/last.ckpt.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import hydra
+import torch
+from pytorch_lightning import Callback
+
+import tabnas.cli  # noqa: F401  (registers the resolvers that config.yaml uses)
+from tabnas import accelerator
+from tabnas.build import build
+from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer
+from tests.conftest import ROOT
+
+
+class Leave(Callback):
+    """What each core ends with, and after every block how often XLA has compiled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seen: list[dict[str, int]] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if pl_module.device.type == "xla":
+            from torch_xla.debug import metrics
+
+            counts = {name: (metrics.metric_data(name) or [0])[0] for name in ("CompileTime", "ExecuteTime")}
+            counts["round_trips"] = metrics.counter_value("aten::_local_scalar_dense") or 0
+            counts["on_host"] = sum(
+                metrics.counter_value(name)
+                for name in metrics.counter_names()
+                if name.startswith("aten::") and name != "aten::_local_scalar_dense"
+            )
+            self.seen.append({"step": pl_module.step, **counts, **pl_module.counts})
+        stop_at = int(os.environ.get("STOP_AT", "0"))
+        if stop_at and pl_module.step >= stop_at:
+            os._exit(0)
+        if pl_module.step == pl_module.total_steps:
+            weights = {name: value.cpu() for name, value in pl_module.state_dict().items()}
+            torch.save(
+                {"weights": weights, "history": pl_module.history}, self.folder / f"rank{pl_module.global_rank}.pt"
+            )
+
+
+def main(folder: Path, overrides: list[str]) -> None:
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = hydra.compose("config", overrides=["experiment=quick", "trainer.max_epochs=3", *overrides])
+    if cfg.trainer.devices > 1:
+        from tests.tpu import cpu_collectives
+
+        cpu_collectives.install()
+    setup = build(cfg, folder)
+    leave = Leave(folder)
+    on_tpu = accelerator.trainer_arguments(setup.devices) if setup.accelerator == "tpu" else {}
+    callbacks = [PeriodicCheckpoint(folder / "last.ckpt", 0), leave] if setup.devices == 1 else [leave]
+    trainer = make_trainer(setup.accelerator, setup.max_epochs, callbacks, devices=setup.devices, **on_tpu)
+    fit(trainer, setup.search, setup.data.train_dataloader(), folder / "last.ckpt")
+    selected = [found.widths for found in setup.search.selection.selected]
+    print(json.dumps({"seen": leave.seen, "counts": setup.search.counts, "selected": selected}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,153 @@
+"""accelerator=tpu on torch-xla's CPU client, each case in a process of its own with a time limit. No TPU is needed."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from tabnas import accelerator, result
+from tabnas.errors import UserError
+from tests.conftest import ROOT
+
+pytestmark = [
+    pytest.mark.tpu,
+    pytest.mark.skipif(find_spec("torch_xla") is None, reason="torch-xla has an environment of its own"),
+]
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PJRT_DEVICE": "CPU"}
+
+
+def called(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], cwd=cwd, env={**ENVIRONMENT, **environment},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def searched(folder: Path, *overrides: str, **environment: str) -> dict:
+    """What tests.tpu.search tells, and the weights it leaves."""
+    folder.mkdir(exist_ok=True)
+    done = called("-m", "tests.tpu.search", str(folder), *overrides, cwd=folder, **environment)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+    return told | {"ranks": [torch.load(path) for path in sorted(folder.glob("rank*.pt"))]}
+
+
+def same_weights(one, other, tolerance):
+    for name, value in one["weights"].items():
+        assert torch.allclose(value, other["weights"][name], rtol=0, atol=tolerance), name
+
+
+TWO_CORES = {"CPU_NUM_DEVICES": "2", "PJRT_CPU_ASYNC_CLIENT": "0"}
+
+
+@pytest.mark.parametrize("search", ["tabnas", "tabnas_exact"])
+def test_one_core_and_two_find_what_the_cpu_finds(tmp_path, search):
+    method = (f"search={search}", "search.eta=0.05")
+    two = "search.replicas_per_device=2"
+    (cpu,) = searched(tmp_path / "cpu", *method, two)["ranks"]
+    (core,) = searched(tmp_path / "core", "accelerator=tpu", *method, two)["ranks"]
+    cores = searched(tmp_path / "cores", "accelerator=tpu", *method, "trainer.devices=2", **TWO_CORES)["ranks"]
+    assert cpu["weights"]["controller.logits"].abs().max() > 0.1
+    same_weights(cpu, core, 1e-4)
+    same_weights(core, cores[0], 1e-5)
+    same_weights(cores[0], cores[1], 0.0)
+    for ours, theirs in zip(cpu["history"], cores[0]["history"], strict=True):
+        for key in ("train_loss", "reward", "advantage", "prob_valid"):
+            assert ours[key] == pytest.approx(theirs[key], abs=1e-4), key
+
+
+def test_nothing_is_compiled_after_the_first_rl_steps(tmp_path):
+    told = searched(tmp_path, "accelerator=tpu", "search=tabnas", "trainer.max_epochs=20")["seen"]
+    begun = next(seen for seen in told if seen["rl_updates"])
+    last = told[-1]
+    assert begun["CompileTime"] <= 8
+    assert last["CompileTime"] == begun["CompileTime"]
+    drawn = [seen["children_evaluated"] + seen["skipped_infeasible"] for seen in (begun, last)]
+    assert drawn[1] - drawn[0] > 100
+    blocks = len(told) - told.index(begun) - 1
+    assert last["round_trips"] - begun["round_trips"] <= 2 * blocks  # the baseline's two numbers, once a block
+    assert last["on_host"] == 0
+
+
+def test_slices_are_compiled_again_and_again(tmp_path):
+    """What masks are for."""
+    code = """
+import torch, torch_xla
+from torch_xla.debug import metrics
+from tabnas.space import SearchSpace
+from tabnas.supernet import SuperNet
+space = SearchSpace([[2, 4, 8], [2, 4, 8]])
+x = torch.randn(16, 5).to("xla")
+for mode in ("mask", "slice"):
+    supernet = SuperNet(space, 5, 3).to("xla")
+    torch_xla.sync()
+    before = metrics.metric_data("CompileTime")[0] if metrics.metric_data("CompileTime") else 0
+    for widths in space:
+        supernet(x, torch.tensor(widths).to("xla") if mode == "mask" else widths, mode=mode).sum()
+        kept = supernet(x, torch.tensor(widths).to("xla") if mode == "mask" else widths, mode=mode)
+        torch_xla.sync()
+    print(mode, metrics.metric_data("CompileTime")[0] - before)
+"""
+    done = called("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    compiled = dict(line.split() for line in done.stdout.splitlines())
+    assert int(compiled["mask"]) <= 2
+    assert int(compiled["slice"]) >= 9  # a graph for each architecture
+
+
+@pytest.mark.parametrize("then", ["tpu", "cpu"])
+def test_a_search_begun_on_xla_goes_on_there_and_on_the_cpu(tmp_path, then):
+    (whole,) = searched(tmp_path / "whole", "accelerator=tpu")["ranks"]
+    searched(tmp_path / "stopped", "accelerator=tpu", STOP_AT="22")
+    checkpoint = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
+    tensors = [
+        value for state in checkpoint["optimizer_states"] for p in state["state"].values() for value in p.values()
+    ]
+    assert {value.device.type for value in (*checkpoint["state_dict"].values(), *tensors)} == {"cpu"}
+    (taken_up,) = searched(tmp_path / "stopped", f"accelerator={then}")["ranks"]
+    same_weights(whole, taken_up, 0.0 if then == "tpu" else 1e-4)
+
+
+def test_a_search_begun_on_the_cpu_goes_on_on_xla(tmp_path):
+    (whole,) = searched(tmp_path / "whole")["ranks"]
+    searched(tmp_path / "stopped", STOP_AT="22")
+    (taken_up,) = searched(tmp_path / "stopped", "accelerator=tpu")["ranks"]
+    same_weights(whole, taken_up, 1e-4)
+
+
+def test_a_whole_run(tmp_path):
+    short = ("space.choices=[[8,16,32],[8,16,32]]", "trainer.max_epochs=1", "retrain.max_epochs=1", "retrain.seeds=1")
+    done = called(str(ROOT / "train.py"), "accelerator=tpu", *short, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = result.read(tmp_path / "run")
+    assert found["search"]["weight_updates"] == found["dataset"]["n_train"] // 256
+    assert found["search"]["rl_updates"] > 0
+    assert all(architecture["costs"]["params"] <= 10_000 for architecture in found["architectures"])
+
+
+def test_without_a_tpu_the_cpu_client_has_to_be_asked_for(tmp_path):
+    environment = {key: value for key, value in ENVIRONMENT.items() if key != "PJRT_DEVICE"}
+    command = [sys.executable, str(ROOT / "train.py"), "accelerator=tpu"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**environment, "TPU_SKIP_MDS_QUERY": "1"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "tabnas: error: accelerator: must find a TPU" in done.stderr
+
+
+def test_the_accelerator_on_mocked_chips(monkeypatch):
+    monkeypatch.delenv("PJRT_DEVICE", raising=False)
+    monkeypatch.setattr(accelerator.XLAAccelerator, "is_available", staticmethod(lambda: True))
+    monkeypatch.setattr(accelerator.XLAAccelerator, "auto_device_count", staticmethod(lambda: 8))
+    accelerator.check(1)
+    accelerator.check(8)
+    with pytest.raises(UserError, match=r"trainer.devices: must be 1 or all the 8 cores, got 3"):
+        accelerator.check(3)
+    assert accelerator.TPU.get_parallel_devices(8) == [torch.device("xla", i) for i in range(8)]
