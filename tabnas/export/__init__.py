@@ -59,7 +59,7 @@ def _expressible(predictor: Predictor) -> Encoding:
     """The encoding; UserError where no graph can hold it."""
     encoding, remedy = predictor.encoding, "--torch exports the network for encoded rows"
     if not isinstance(encoding, Encoding):
-        rule = "must not be Criteo's for an ONNX graph, whose operators cannot read hexadecimal numbers"
+        rule = "must not be Criteo's for an ONNX graph, which does not take its vocabularies of hexadecimal numbers"
         raise UserError("dataset", rule, predictor.about["dataset"], remedy)
     if hashed := [made.name for made in encoding.categorical if made.hash_buckets]:
         rule = "must not be hash for an ONNX graph, whose operators cannot compute a checksum of text"
