@@ -105,7 +105,7 @@ WRONG = {
     ("retrain.patience=0",): "retrain.patience: must be an integer of at least 1, got 0",
     ("retrain.keep=first",): "retrain.keep: must be one of best, last, got 'first'",
     ("seed=-1",): "seed: must be an integer in [0, 9.22337e+18], got -1",
-    ("accelerator=tpux",): "accelerator: must be one of auto, cpu, gpu, got 'tpux'",
+    ("accelerator=tpux",): "accelerator: must be one of auto, cpu, gpu, tpu, got 'tpux'",
     ("~optimizer.lr",): "optimizer.lr: must be given",
     ("~trainer.max_epochs",): "trainer.max_epochs: must make a valid config, got",
 }  # fmt: skip

@@ -67,7 +67,7 @@ def test_from_a_csv_file_to_predictions_and_to_onnxruntime(tmp_path):
     (block, export, code) = (
         re.search(marked.format(*part), README, flags=re.DOTALL | re.MULTILINE).group(1) for part in parts
     )
-    assert len(code.splitlines()) == 5
+    assert len([line for line in code.splitlines() if line]) == 5
     short = " 'space.choices=[[8,16],[8,16]]' trainer.max_epochs=2 retrain.seeds=1 retrain.max_epochs=2\n"
     script = re.sub(r"hydra\.run\.dir=wine\n", lambda found: found.group().strip() + short, block) + export
     (tmp_path / "code.py").write_text(code + "rows['label'] = label\nrows.to_csv('labels.csv')\n")

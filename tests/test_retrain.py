@@ -143,12 +143,12 @@ def test_the_test_split_is_judged_as_the_validation_split(retraining, small_tabl
 def test_outcomes_without_a_test(retraining):
     """Also those left by a version that had none."""
     outcomes = [
-        {"loss": 1.0, "seconds": 1.0, "test": {"loss": 2.0}},
-        {"loss": 1.0, "seconds": 1.0, "test": {"loss": 4.0}},
+        {"loss": 1.0, "seconds": 1.0, "weight_updates": 9, "test": {"loss": 2.0}},
+        {"loss": 1.0, "seconds": 1.0, "weight_updates": 9, "test": {"loss": 4.0}},
     ]
     assert summary_on_test(outcomes) == {"loss": {"mean": 3.0, "std": pytest.approx(2**0.5), "runs": [2.0, 4.0]}}
     assert summary_on_test([outcomes[0], {"loss": 1.0, "seconds": 1.0}]) is None
-    assert set(summary(outcomes)) == {"loss", "seconds"}
+    assert set(summary(outcomes)) == {"loss", "seconds", "weight_updates"}
 
 
 def test_summary_of_several_seeds():

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
@@ -47,6 +47,7 @@ def test_without_a_supernet_there_is_no_ranking():
     assert assess([*without, *architectures([1], [1])], LAST)["n"] == 1
 
 
+@settings(deadline=None)  # the first interval of a size takes a second
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=12))
 def test_the_verdict_follows_from_the_figures(pairs):
     found = assess(architectures(*zip(*pairs, strict=True)), LAST)

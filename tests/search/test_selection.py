@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -223,7 +224,7 @@ def test_what_is_over_a_limit_is_not_returned(new_search, monkeypatch):
 def test_a_checkpoint_brings_back_what_was_selected(new_search):
     search = with_logits(new_search, LOGITS)
     selection = FinalSelection(num_draws=40)
-    selection.on_train_end(None, search)
+    selection.on_train_end(SimpleNamespace(is_global_zero=True), search)
     again = FinalSelection()
     again.load_state_dict(selection.state_dict())
     assert again.selected == selection.selected != []
