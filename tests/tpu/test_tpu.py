@@ -25,7 +25,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "P
 def called(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *command], cwd=cwd, env={**ENVIRONMENT, **environment},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_without_a_tpu_the_cpu_client_has_to_be_asked_for(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "accelerator=tpu"]
     done = subprocess.run(
         command, cwd=tmp_path, env={**environment, "TPU_SKIP_MDS_QUERY": "1"},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "tabnas: error: accelerator: must find a TPU" in done.stderr
