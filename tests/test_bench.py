@@ -48,6 +48,7 @@ def tiny(monkeypatch):
     return case
 
 
+@pytest.mark.slow
 def test_benches_print_one_json_object_a_line(tiny, capsys):
     code = main([*sorted(BENCHES), "--json"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

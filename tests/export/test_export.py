@@ -50,6 +50,7 @@ def require_as_predicted(path: str, frame: pd.DataFrame, predictor: Predictor) -
     return expected
 
 
+@pytest.mark.slow
 def test_connect4(train_py, tmp_path):
     outcome = train_py("dataset=connect4", *SMALL[:2], "dataset.batch_size=2048", "trainer.max_epochs=1",
                        "retrain.seeds=1", "retrain.max_epochs=1", "hydra.run.dir=run")  # fmt: skip
@@ -112,6 +113,7 @@ def test_a_mixed_table(train_py, target, settings, capsys):
     assert props["tabnas.dataset"] == "table"
 
 
+@pytest.mark.slow
 def test_diabetes(train_py):
     outcome = train_py(
         "dataset=sklearn", "dataset.name=diabetes", "dataset.numerical_embedding={kind: periodic}", *SMALL

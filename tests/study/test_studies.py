@@ -15,6 +15,7 @@ def found_in(folder):
     return json.loads((folder / "study.json").read_text())
 
 
+@pytest.mark.slow
 def test_compare(study, train_py):
     folder, outcome = study("compare", *FEW)
     assert (outcome.code, outcome.err) == (0, "")
