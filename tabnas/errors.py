@@ -15,9 +15,12 @@ class UserError(Exception):
     """
 
     def __init__(self, name: str, rule: str, given: object, remedy: str) -> None:
+        super().__init__(name, rule, given, remedy)  # by which it is pickled on its way from a job to the sweep
         self.name = name
-        line = f"{name}: {rule}, got {given!r}; {remedy}"
-        super().__init__(" ".join(line.split()))  # one line, whatever the parts hold
+
+    def __str__(self) -> str:
+        name, rule, given, remedy = self.args
+        return " ".join(f"{name}: {rule}, got {given!r}; {remedy}".split())  # one line, whatever the parts hold
 
 
 class ProcessLost(Exception):

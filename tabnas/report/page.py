@@ -4,6 +4,7 @@ import os
 from functools import cache
 from pathlib import Path
 
+from filelock import FileLock
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from tabnas.errors import UserError
@@ -11,8 +12,22 @@ from tabnas.report import run, source, sweep, words
 from tabnas.report.source import PAGE
 
 
+LOCK = ".report.lock"
+"""In a folder of runs: its jobs may end at the same time, on several machines, and the last page must show them all."""
+
+
 def write(folder: Path) -> Path:
     """Make the page of a run, or of a folder of runs, in it; its path. UserError where the folder has no results."""
+    if source.is_run(folder) or not folder.is_dir():
+        return _write(folder)
+    try:
+        with FileLock(folder / LOCK):
+            return _write(folder)
+    except OSError as error:
+        raise UserError("DIR", "must be a folder that can be written", str(folder), str(error)) from error
+
+
+def _write(folder: Path) -> Path:
     if source.is_run(folder):
         template, tell = "run.html", lambda: run.tell(source.read(folder), folder.resolve().name)
     else:
@@ -27,7 +42,7 @@ def write(folder: Path) -> Path:
         remedy = "run it again with this version of tabnas"
         raise UserError(str(folder), "must have results as a run writes them", told, remedy) from error
     path = folder / PAGE
-    partial = path.with_name(f"{PAGE}.{os.getpid()}.partial")  # jobs at the same time write the same sweep's
+    partial = path.with_name(f"{PAGE}.{os.getpid()}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
