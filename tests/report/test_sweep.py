@@ -1,8 +1,13 @@
 """The page of several runs."""
 
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
+
 import pytest
+from filelock import FileLock
 
 from tabnas.report import write
+from tabnas.report.page import LOCK
 from tabnas.report.settings import flat, short, varied
 from tests.report.page import Page
 from tests.report.results import HOSTILE, config, leave, result, spread
@@ -150,3 +155,16 @@ def test_flat():
 def test_short_keys_are_whole_where_they_would_be_alike():
     keys = ["search.eta", "search.name", "trainer.max_epochs", "retrain.max_epochs"]
     assert [short(key, keys) for key in keys] == ["eta", "search", "trainer.max_epochs", "retrain.max_epochs"]
+
+
+def test_a_page_that_waited_for_another_shows_what_ended_meanwhile(tmp_path):
+    sweep = tmp_path / "sweep"
+    leave(sweep / "0", job(0.3))
+    with ThreadPoolExecutor() as other:
+        with FileLock(sweep / LOCK):
+            writing = other.submit(write, sweep)
+            sleep(0.3)
+            assert not (sweep / "report.html").exists()
+            leave(sweep / "1", job(0.2, **{"search.eta": 0.1}))
+        page = Page(writing.result(timeout=20).read_text())
+    assert "2 runs, 2 of them finished" in page.text
