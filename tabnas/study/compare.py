@@ -74,8 +74,7 @@ class Compare:
         """All jobs that are known."""
         seeds = range(setup.seed, setup.seed + self.seeds)
         searches = self.searches(setup, outcomes)
-        jobs: list[Job] = list(searches.values())
-        jobs += [Training(widths, [setup.seed]) for widths in drawn]
+        jobs = evenly(list(searches.values()), [Training(widths, [setup.seed]) for widths in drawn])
         if reference is not None:
             jobs.append(Training(reference, seeds))
         for (_, seed), search in searches.items():
@@ -292,6 +291,12 @@ class Pool:
             }
             for i, job in enumerate(self.trained)
         ]
+
+
+def evenly(*kinds: Sequence[Job]) -> list[Job]:
+    """Jobs of several kinds in turn, so that a machine's busy times fall on the seconds of all of them alike."""
+    placed = [((i + 0.5) / len(jobs), kind, job) for kind, jobs in enumerate(kinds) for i, job in enumerate(jobs)]
+    return [job for *_, job in sorted(placed, key=lambda entry: entry[:2])]
 
 
 def _paired(runs: Sequence[Found], first: Sequence[Found]) -> Found | None:
