@@ -127,7 +127,7 @@ class Compare:
             for job in [outcomes[Training(widths, trained_with).name]]
         ]
         most = max([run["cost"] for method in methods for run in method["runs"]], default=1.0)
-        curves = {name: each.curve(min(2 * most + 5, each.size)) for name, each in pools.items()}
+        curves = {name: each.curve(min(1.25 * most + 5, each.size)) for name, each in pools.items()}
         return {**about, "methods": methods, "marks": marks, "pool": of_all.rows(), "curves": curves}
 
     def _method(
@@ -203,6 +203,7 @@ class Compare:
         caption = (
             f"95 % intervals; cost in stand-alone trainings, of {found['unit_seconds']:.1f} s; "
             f"random search: the expected best of a pool of {len(found['pool'])}; chosen by validation loss"
+            "\nuniform width, and skyline, the best of all trained again: means of networks, not the best of several"
         )
         if found["split"] == "validation":
             caption += "\nno test split: the loss of what was chosen by it is optimistic, most for the largest costs"
