@@ -11,7 +11,6 @@ from tabnas.errors import UserError
 from tabnas.report import run, source, sweep, words
 from tabnas.report.source import PAGE
 
-
 LOCK = ".report.lock"
 """In a folder of runs: its jobs may end at the same time, on several machines, and the last page must show them all."""
 
