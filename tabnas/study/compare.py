@@ -74,8 +74,7 @@ class Compare:
         """All jobs that are known."""
         seeds = range(setup.seed, setup.seed + self.seeds)
         searches = self.searches(setup, outcomes)
-        jobs: list[Job] = list(searches.values())
-        jobs += [Training(widths, [setup.seed]) for widths in drawn]
+        jobs = evenly(list(searches.values()), [Training(widths, [setup.seed]) for widths in drawn])
         if reference is not None:
             jobs.append(Training(reference, seeds))
         for (_, seed), search in searches.items():
@@ -128,7 +127,7 @@ class Compare:
             for job in [outcomes[Training(widths, trained_with).name]]
         ]
         most = max([run["cost"] for method in methods for run in method["runs"]], default=1.0)
-        curves = {name: each.curve(min(2 * most + 5, each.size)) for name, each in pools.items()}
+        curves = {name: each.curve(min(1.25 * most + 5, each.size)) for name, each in pools.items()}
         return {**about, "methods": methods, "marks": marks, "pool": of_all.rows(), "curves": curves}
 
     def _method(
@@ -204,6 +203,7 @@ class Compare:
         caption = (
             f"95 % intervals; cost in stand-alone trainings, of {found['unit_seconds']:.1f} s; "
             f"random search: the expected best of a pool of {len(found['pool'])}; chosen by validation loss"
+            "\nuniform width, and skyline, the best of all trained again: means of networks, not the best of several"
         )
         if found["split"] == "validation":
             caption += "\nno test split: the loss of what was chosen by it is optimistic, most for the largest costs"
@@ -292,6 +292,12 @@ class Pool:
             }
             for i, job in enumerate(self.trained)
         ]
+
+
+def evenly(*kinds: Sequence[Job]) -> list[Job]:
+    """Jobs of several kinds in turn, so that a machine's busy times fall on the seconds of all of them alike."""
+    placed = [((i + 0.5) / len(jobs), kind, job) for kind, jobs in enumerate(kinds) for i, job in enumerate(jobs)]
+    return [job for *_, job in sorted(placed, key=lambda entry: entry[:2])]
 
 
 def _paired(runs: Sequence[Found], first: Sequence[Found]) -> Found | None:
