@@ -83,10 +83,8 @@ class HostCheckpointIO(XLACheckpointIO):
     """Checkpoints hold CPU tensors, whatever they were trained on, and are written whole or not at all."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        import torch_xla.core.xla_model as xm
-
-        on_host = xm._maybe_convert_to_cpu(checkpoint, convert=True)
-        write_whole(Path(path), lambda file: torch.save(on_host, file))
+        content = on_host(checkpoint)
+        write_whole(Path(path), lambda file: torch.save(content, file))
 
 
 def run_graph() -> None:
@@ -94,6 +92,13 @@ def run_graph() -> None:
     import torch_xla
 
     torch_xla.sync()
+
+
+def on_host(values: Any) -> Any:
+    """Lists, tuples and dicts of tensors with those of the device copied to the host, in one transfer."""
+    import torch_xla.core.xla_model as xm
+
+    return xm._maybe_convert_to_cpu(values, convert=True)
 
 
 def summed(tensor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -62,8 +63,8 @@ def test_one_core_and_two_find_what_the_cpu_finds(tmp_path, search):
             assert ours[key] == pytest.approx(theirs[key], abs=1e-4), key
 
 
-def test_nothing_is_compiled_after_the_first_rl_steps(tmp_path):
-    told = searched(tmp_path, "accelerator=tpu", "search=tabnas", "trainer.max_epochs=20")["seen"]
+def test_nothing_is_compiled_and_no_step_waits_after_the_first_rl_steps(tmp_path):
+    told = searched(tmp_path, "accelerator=tpu", "search=tabnas", "trainer.max_epochs=10")["seen"]
     begun = next(seen for seen in told if seen["rl_updates"])
     last = told[-1]
     assert begun["CompileTime"] <= 8
@@ -71,7 +72,9 @@ def test_nothing_is_compiled_after_the_first_rl_steps(tmp_path):
     drawn = [seen["children_evaluated"] + seen["skipped_infeasible"] for seen in (begun, last)]
     assert drawn[1] - drawn[0] > 100
     blocks = len(told) - told.index(begun) - 1
-    assert last["round_trips"] - begun["round_trips"] <= 2 * blocks  # the baseline's two numbers, once a block
+    assert last["scalars_read"] - begun["scalars_read"] <= blocks  # whether weights are finite, for a checkpoint
+    assert last["TransferFromDeviceTime"] - begun["TransferFromDeviceTime"] <= 5 * blocks
+    assert last["step"] - begun["step"] > 10 * blocks
     assert last["on_host"] == 0
 
 
@@ -101,24 +104,22 @@ for mode in ("mask", "slice"):
     assert int(compiled["slice"]) >= 9  # a graph for each architecture
 
 
-@pytest.mark.parametrize("then", ["tpu", "cpu"])
-def test_a_search_begun_on_xla_goes_on_there_and_on_the_cpu(tmp_path, then):
-    (whole,) = searched(tmp_path / "whole", "accelerator=tpu")["ranks"]
-    searched(tmp_path / "stopped", "accelerator=tpu", STOP_AT="22")
-    checkpoint = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
+@pytest.mark.parametrize(("begun", "then"), [("tpu", ("tpu", "cpu")), ("cpu", ("tpu",))])
+def test_a_search_goes_on_from_a_checkpoint_of_either_device(tmp_path, begun, then):
+    whole = searched(tmp_path / "whole", f"accelerator={begun}")
+    checkpoint = torch.load(tmp_path / "whole" / "half.ckpt", weights_only=True)
     tensors = [
-        value for state in checkpoint["optimizer_states"] for p in state["state"].values() for value in p.values()
+        value for state in checkpoint["optimizer_states"] for of_p in state["state"].values() for value in of_p.values()
     ]
     assert {value.device.type for value in (*checkpoint["state_dict"].values(), *tensors)} == {"cpu"}
-    (taken_up,) = searched(tmp_path / "stopped", f"accelerator={then}")["ranks"]
-    same_weights(whole, taken_up, 0.0 if then == "tpu" else 1e-4)
-
-
-def test_a_search_begun_on_the_cpu_goes_on_on_xla(tmp_path):
-    (whole,) = searched(tmp_path / "whole")["ranks"]
-    searched(tmp_path / "stopped", STOP_AT="22")
-    (taken_up,) = searched(tmp_path / "stopped", "accelerator=tpu")["ranks"]
-    same_weights(whole, taken_up, 1e-4)
+    assert 0 < checkpoint["tabnas"]["counts"]["rl_updates"] < whole["counts"]["rl_updates"]
+    for device in then:
+        folder = tmp_path / device
+        folder.mkdir()
+        shutil.copy(tmp_path / "whole" / "half.ckpt", folder / "last.ckpt")
+        taken_up = searched(folder, f"accelerator={device}")
+        same_weights(whole["ranks"][0], taken_up["ranks"][0], 0.0 if device == begun else 1e-4)
+        assert taken_up["counts"] == whole["counts"]
 
 
 def test_a_whole_run(tmp_path):
