@@ -5,14 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
-from tabnas import accelerator, result
-from tabnas.errors import UserError
+from tabnas import result
 from tests.conftest import ROOT
 
 pytestmark = [
@@ -23,9 +23,9 @@ pytestmark = [
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PJRT_DEVICE": "CPU"}
 
 
-def called(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def called(*command: str, cwd: Path, environment: Mapping[str, str] = ENVIRONMENT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command], cwd=cwd, env={**ENVIRONMENT, **environment},
+        [sys.executable, *command], cwd=cwd, env=environment,
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
@@ -33,7 +33,9 @@ def called(*command: str, cwd: Path, **environment: str) -> subprocess.Completed
 def searched(folder: Path, *overrides: str, **environment: str) -> dict:
     """What tests.tpu.search tells, and the weights it leaves."""
     folder.mkdir(exist_ok=True)
-    done = called("-m", "tests.tpu.search", str(folder), *overrides, cwd=folder, **environment)
+    done = called(
+        "-m", "tests.tpu.search", str(folder), *overrides, cwd=folder, environment={**ENVIRONMENT, **environment}
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
     return told | {"ranks": [torch.load(path) for path in sorted(folder.glob("rank*.pt"))]}
@@ -132,23 +134,38 @@ def test_a_whole_run(tmp_path):
     assert all(architecture["costs"]["params"] <= 10_000 for architecture in found["architectures"])
 
 
+NO_DEVICE = {key: value for key, value in ENVIRONMENT.items() if key != "PJRT_DEVICE"}
+
+
 def test_without_a_tpu_the_cpu_client_has_to_be_asked_for(tmp_path):
-    environment = {key: value for key, value in ENVIRONMENT.items() if key != "PJRT_DEVICE"}
-    command = [sys.executable, str(ROOT / "train.py"), "accelerator=tpu"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**environment, "TPU_SKIP_MDS_QUERY": "1"},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    """In the second job of a sweep as well, though torch-xla then is imported."""
+    jobs = ("-m", "accelerator=tpu", "experiment=quick", "seed=0,1", "hydra.sweep.dir=sweep")
+    done = called(str(ROOT / "train.py"), *jobs, cwd=tmp_path, environment=NO_DEVICE)
     assert done.returncode == 2
-    assert "tabnas: error: accelerator: must find a TPU" in done.stderr
+    assert "tabnas: error: accelerator: must find a TPU, got 'none'" in done.stderr
+    assert "Defaulting" not in done.stderr
+    assert not list((tmp_path / "sweep").rglob("*.ckpt"))
 
 
-def test_the_accelerator_on_mocked_chips(monkeypatch):
-    monkeypatch.delenv("PJRT_DEVICE", raising=False)
-    monkeypatch.setattr(accelerator.XLAAccelerator, "is_available", staticmethod(lambda: True))
-    monkeypatch.setattr(accelerator.XLAAccelerator, "auto_device_count", staticmethod(lambda: 8))
-    accelerator.check(1)
-    accelerator.check(8)
-    with pytest.raises(UserError, match=r"trainer.devices: must be 1 or all the 8 cores, got 3"):
-        accelerator.check(3)
-    assert accelerator.TPU.get_parallel_devices(8) == [torch.device("xla", i) for i in range(8)]
+def test_the_accelerator_on_mocked_chips(tmp_path):
+    """Four chips of two cores; the rest is Lightning's and torch-xla's own."""
+    code = """
+import torch
+from tabnas import accelerator
+from tabnas.errors import UserError
+from torch_xla._internal import tpu
+tpu.num_available_chips = lambda: 4
+accelerator.check(1)
+accelerator.check(8)
+try:
+    accelerator.check(3)
+except UserError as error:
+    print(error)
+assert not accelerator.cpu_client()
+assert accelerator.TPU.parse_devices(8) == 8
+assert accelerator.TPU.get_parallel_devices(8) == [torch.device("xla", i) for i in range(8)]
+"""
+    chips = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v3-8"}
+    done = called("-c", code, cwd=tmp_path, environment={**NO_DEVICE, **chips})
+    assert done.returncode == 0, done.stderr
+    assert "trainer.devices: must be 1 or all the 8 cores, got 3" in done.stdout
