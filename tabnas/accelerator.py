@@ -22,6 +22,9 @@ from torch import Tensor
 from tabnas.errors import UserError
 from tabnas.trainer import write_whole
 
+# Else importing torch_xla, as any Trainer does, would set PJRT_DEVICE=CPU where there is no TPU.
+os.environ.setdefault("PJRT_SELECT_DEFAULT_DEVICE", "0")
+
 
 def cpu_client() -> bool:
     """Whether torch-xla's CPU client was asked for in place of a TPU."""
@@ -39,6 +42,7 @@ def check(n_cores: int) -> None:
     if not TPU.is_available():
         remedy = "run on a TPU, or set PJRT_DEVICE=CPU to run the same graphs on torch-xla's CPU client"
         raise UserError("accelerator", "must find a TPU", "none", remedy)
+    os.environ.setdefault("PJRT_DEVICE", "TPU")
     available = TPU.auto_device_count()
     if n_cores not in (1, available):
         raise UserError("trainer.devices", f"must be 1 or all the {available} cores", n_cores, f"give {available}")
@@ -60,8 +64,12 @@ class TPU(XLAAccelerator):
 
     @staticmethod
     def is_available() -> bool:  # type: ignore[override]
-        # Without a TPU importing torch_xla sets PJRT_DEVICE=CPU: only what the user has set counts.
-        return cpu_client() or bool(XLAAccelerator.is_available())
+        if cpu_client():
+            return True
+        from torch_xla._internal import tpu
+
+        # Lightning asks a metadata server what TPU this is, even where no chip is.
+        return tpu.num_available_chips() > 0 and bool(XLAAccelerator.is_available())
 
     @staticmethod
     def parse_devices(devices: Any) -> Any:
@@ -83,10 +91,8 @@ class HostCheckpointIO(XLACheckpointIO):
     """Checkpoints hold CPU tensors, whatever they were trained on, and are written whole or not at all."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        import torch_xla.core.xla_model as xm
-
-        on_host = xm._maybe_convert_to_cpu(checkpoint, convert=True)
-        write_whole(Path(path), lambda file: torch.save(on_host, file))
+        content = on_host(checkpoint)
+        write_whole(Path(path), lambda file: torch.save(content, file))
 
 
 def run_graph() -> None:
@@ -94,6 +100,13 @@ def run_graph() -> None:
     import torch_xla
 
     torch_xla.sync()
+
+
+def on_host(values: Any) -> Any:
+    """Lists, tuples and dicts of tensors with those of the device copied to the host, in one transfer."""
+    import torch_xla.core.xla_model as xm
+
+    return xm._maybe_convert_to_cpu(values, convert=True)
 
 
 def summed(tensor: Tensor) -> Tensor:

@@ -366,7 +366,7 @@ class TabNAS(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = (*self.encoder.parameters(), *self.supernet.parameters())
-        if not all(bool(p.isfinite().all()) for p in weights):  # the last update's loss was still finite
+        if not torch.stack([p.isfinite().all() for p in weights]).all():  # the last update's loss was still finite
             remedy = "lower optimizer.lr; the last good checkpoint is kept"
             raise UserError("weights", f"must stay finite, at step {self.step} of the search", "nan or inf", remedy)
         checkpoint["tabnas"] = {

@@ -90,6 +90,8 @@ class StaticTabNAS(TabNAS):
             if self.device.type == "xla":
                 accelerator.run_graph()
             self.step += 1
+        if self.device.type == "xla":
+            told, baseline.total, baseline.weight = accelerator.on_host((told, baseline.total, baseline.weight))
         baseline.total, baseline.weight = float(baseline.total), float(baseline.weight)
         method.__dict__.pop("feasible", None)
         for name, value in followed.items():
