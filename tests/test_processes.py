@@ -60,8 +60,8 @@ def test_two_processes_find_what_one_with_two_replicas_finds(tmp_path, one_proce
         assert several["stand_alone"]["loss"]["runs"] == pytest.approx(alone["stand_alone"]["loss"]["runs"], abs=1e-4)
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left == {
-        ".hydra", ".lock", "checkpoints", "model", "report.html", "result.json", "run.yaml", "search.json", "tensorboard",
-        "train.log",
+        ".hydra", ".lock", "checkpoints", "model", "report.html", "result.json", "run.yaml", "search.json",
+        "tensorboard", "train.log",
     }  # fmt: skip
 
 
