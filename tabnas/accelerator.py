@@ -91,8 +91,11 @@ class HostCheckpointIO(XLACheckpointIO):
     """Checkpoints hold CPU tensors, whatever they were trained on, and are written whole or not at all."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        import torch_xla.core.xla_model as xm
+
         content = on_host(checkpoint)
-        write_whole(Path(path), lambda file: torch.save(content, file))
+        if xm.is_master_ordinal():  # Lightning calls this on every core
+            write_whole(Path(path), lambda file: torch.save(content, file))
 
 
 def run_graph() -> None:

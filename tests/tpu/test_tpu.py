@@ -75,8 +75,8 @@ def test_nothing_is_compiled_and_no_step_waits_after_the_first_rl_steps(tmp_path
     assert drawn[1] - drawn[0] > 100
     blocks = len(told) - told.index(begun) - 1
     assert last["scalars_read"] - begun["scalars_read"] <= blocks  # whether weights are finite, for a checkpoint
-    assert last["TransferFromDeviceTime"] - begun["TransferFromDeviceTime"] <= 5 * blocks
-    assert last["step"] - begun["step"] > 10 * blocks
+    assert last["TransferFromDeviceTime"] - begun["TransferFromDeviceTime"] <= 8 * blocks
+    assert last["step"] - begun["step"] > 16 * blocks
     assert last["on_host"] == 0
 
 
