@@ -37,7 +37,8 @@ class SuperNet(nn.Module):
 
         mode: "slice" computes with the child's weights only, fastest on CPU and GPU. "mask" computes at full width
         and zeroes what the child lacks, so that shapes never change (XLA compiles once); widths may then be an
-        (L,) integer tensor. Both give the same outputs and the same gradients, zero outside the child.
+        integer tensor, (L,), or (B, L) for a child of each row. Both give the same outputs and the same gradients, zero
+        outside the child.
         """
         if mode == "mask":
             return self._masked(x, widths)
@@ -78,7 +79,7 @@ class SuperNet(nn.Module):
     def _masked(self, x: Tensor, widths: Sequence[int] | Tensor) -> Tensor:
         widths = torch.as_tensor(widths, device=x.device)
         *hidden, output = self.layers
-        for layer, width in zip(hidden, widths, strict=True):
+        for layer, width in zip(hidden, widths[..., None].unbind(-2), strict=True):
             x = layer(x)
             mask = (torch.arange(x.shape[1], device=x.device) < width).to(x)
             mean = (x * mask).sum(dim=1, keepdim=True) / width

@@ -70,6 +70,23 @@ def test_what_consecutive_children_have_in_common_is_computed_once(monkeypatch):
     assert len(n_calls) == 1 + 2 + 3
 
 
+@settings(deadline=None)
+@given(spaces_and_children(), st.data())
+def test_a_mask_of_a_child_for_each_row(example, data):
+    space, _, n_inputs, n_outputs, seed = example
+    children = data.draw(st.lists(st.tuples(*map(st.sampled_from, space.choices)), min_size=3, max_size=3))
+    torch.manual_seed(seed)
+    supernet = SuperNet(space, n_inputs, n_outputs).double()
+    x = torch.randn(3, 2, n_inputs, dtype=torch.float64)
+    upstream = torch.randn(3, 2, n_outputs, dtype=torch.float64)
+    of_rows = torch.tensor(children).repeat_interleave(2, dim=0)
+    together = supernet(x.flatten(0, 1), of_rows, "mask").view_as(upstream)
+    alone = torch.stack([supernet(rows, child) for rows, child in zip(x, children, strict=True)])
+    assert torch.allclose(together, alone, rtol=0, atol=1e-9)
+    gradients = (torch.autograd.grad(outputs, list(supernet.parameters()), upstream) for outputs in (together, alone))
+    assert all(torch.allclose(one, other, rtol=0, atol=1e-8) for one, other in zip(*gradients, strict=True))
+
+
 def test_mask_takes_widths_as_a_tensor():
     supernet = SuperNet(SearchSpace([[2, 4], [3, 6]]), 5, 2).double()
     x = torch.randn(4, 5, dtype=torch.float64)

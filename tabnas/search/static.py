@@ -139,14 +139,9 @@ class StaticTabNAS(TabNAS):
         """TabNAS._weight_update; (2,): the mean loss of the replicas that take part, and whether any did."""
         settings = self.optimizer_settings
         shares = trains.to(self.controller.logits) / trains.sum().clamp(min=1)
-        own_widths, own_shares = widths.index_select(0, self._own), shares.index_select(0, self._own)
-        total = torch.zeros((), device=self.device)
-        cells: list[Tensor] = []
-        for i, minibatch in enumerate(self._on_device(rows)):
-            x = self.encoder(minibatch.numerical, minibatch.categorical)
-            outputs = self.supernet(x, own_widths[i], mode="mask")
-            total = total + self.task.loss(outputs, minibatch.target, minibatch.weight) * own_shares[i]
-            cells.append(minibatch.categorical)
+        rows = rows.map(lambda column: column.to(self.device))
+        losses = self._losses(self.encoder(rows.numerical, rows.categorical), rows, widths.index_select(0, self._own))
+        total = (losses * shares.index_select(0, self._own)).sum()
         total.backward()
         if self.n_devices > 1:
             total = accelerator.summed(total.detach())
@@ -154,7 +149,7 @@ class StaticTabNAS(TabNAS):
                 assert p.grad is not None
                 p.grad = accelerator.summed(p.grad)
         hull = torch.where(trains[:, None], widths, 0).amax(dim=0)
-        masks = [mask & trains.any() for mask in (*self._encoder_masks(torch.cat(cells)), *self._masks(hull))]
+        masks = [mask & trains.any() for mask in (*self._encoder_masks(rows.categorical), *self._masks(hull))]
         rate = settings.lr * schedule_factor(settings.schedule, progress)
         optimizer.update_where(masks, self._sent(rate))
         return torch.stack([total.detach(), trains.any().to(total)])
@@ -188,13 +183,11 @@ class StaticTabNAS(TabNAS):
         each, method = self.method.num_children, self.method
         evaluated = method.evaluated(children[None])[0]
         widths = self.space.gather_widths(children).view(self.n_replicas, each, self.space.n_layers)
-        found: list[Tensor] = []
+        rows = rows.map(lambda column: column.to(self.device))
         with torch.no_grad():
-            for minibatch, own in zip(self._on_device(rows), widths.index_select(0, self._own), strict=True):
-                x = self.encoder(minibatch.numerical, minibatch.categorical)
-                outputs = [self.supernet(x, own[k], mode="mask") for k in range(each)]
-                found += [self.task.loss(output, minibatch.target, minibatch.weight) for output in outputs]
-        q = quality(torch.stack(found))
+            x = self.encoder(rows.numerical, rows.categorical)
+            losses = [self._losses(x, rows, of_all) for of_all in widths.index_select(0, self._own).unbind(1)]
+        q = quality(torch.stack(losses, dim=1).flatten())
         if self.n_devices > 1:
             q = accelerator.gathered(q)
         logits = self.controller.logits
@@ -212,9 +205,12 @@ class StaticTabNAS(TabNAS):
         worst = torch.where(evaluated, q, 0.0).sum()  # not finite if one of them is not
         return torch.stack([step.applies[0].to(q), n.to(q), reward, advantage, error, worst])
 
-    def _on_device(self, rows: Rows) -> list[Rows]:
-        """The minibatch of each replica of this core."""
-        return [part.map(lambda column: column.to(self.device)) for part in self._minibatches(rows)]
+    def _losses(self, x: Tensor, rows: Rows, widths: Tensor) -> Tensor:
+        """Of a child of each of the r replicas of this core, in one go: x (r · B, n_inputs), widths (r, L) → (r,)."""
+        of_rows = widths[:, None].expand(-1, self.batch_size, -1).flatten(0, 1)
+        outputs = self.supernet(x, of_rows, mode="mask").split(self.batch_size)
+        minibatches = zip(outputs, rows.split(self.batch_size), strict=True)
+        return torch.stack([self.task.loss(output, part.target, part.weight) for output, part in minibatches])
 
     @torch.no_grad()
     def _told(self, told: list[tuple[int, Tensor, Tensor | None]]) -> dict[str, float | None]:

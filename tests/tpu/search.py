@@ -1,10 +1,9 @@
-"""Run by the tests, in a process of its own: a search of digits on torch-xla's CPU client, told as a JSON object.
+"""Run by the tests, in a process of its own or several: a search of digits, told as a JSON object.
 
 python -m tests.tpu.search FOLDER OVERRIDE…; leaves FOLDER/rank<rank>.pt, each core's weights, and of one core the
 checkpoints FOLDER/last.ckpt and FOLDER/half.ckpt, of the first block that ends in the second half. Goes on from
 last.ckpt where it is there.
 """
-
 import json
 import shutil
 import sys
@@ -17,6 +16,7 @@ from pytorch_lightning import Callback
 import tabnas.cli  # noqa: F401  (registers the resolvers that config.yaml uses)
 from tabnas import accelerator
 from tabnas.build import build
+from tabnas.search import TabNAS
 from tabnas.trainer import PeriodicCheckpoint, fit, make_trainer
 from tests.conftest import ROOT
 
@@ -51,21 +51,29 @@ class Leave(Callback):
             )
 
 
-def main(folder: Path, overrides: list[str]) -> None:
+def searched(folder: Path, overrides: list[str], *callbacks: Callback) -> TabNAS:
+    """Ends a search on however many devices of whatever kind."""
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = hydra.compose("config", overrides=["experiment=quick", "trainer.max_epochs=3", *overrides])
-    if cfg.trainer.devices > 1:
+    on_tpu = cfg.accelerator.name == "tpu"
+    if on_tpu and cfg.trainer.devices > 1:
         from tests.tpu import cpu_collectives
 
         cpu_collectives.install()
     setup = build(cfg, folder)
-    leave = Leave(folder)
-    on_tpu = accelerator.trainer_arguments(setup.devices) if setup.accelerator == "tpu" else {}
-    callbacks = [PeriodicCheckpoint(folder / "last.ckpt", 0), leave] if setup.devices == 1 else [leave]
-    trainer = make_trainer(setup.accelerator, setup.max_epochs, callbacks, devices=setup.devices, **on_tpu)
+    arguments = accelerator.trainer_arguments(setup.devices) if on_tpu else {}
+    if setup.devices == 1:
+        callbacks = (PeriodicCheckpoint(folder / "last.ckpt", 0), *callbacks)
+    trainer = make_trainer(setup.accelerator, setup.max_epochs, callbacks, devices=setup.devices, **arguments)
     fit(trainer, setup.search, setup.data.train_dataloader(), folder / "last.ckpt")
-    selected = [found.widths for found in setup.search.selection.selected]
-    print(json.dumps({"seen": leave.seen, "counts": setup.search.counts, "selected": selected}))
+    return setup.search
+
+
+def main(folder: Path, overrides: list[str]) -> None:
+    leave = Leave(folder)
+    search = searched(folder, overrides, leave)
+    selected = [found.widths for found in search.selection.selected]
+    print(json.dumps({"seen": leave.seen, "counts": search.counts, "selected": selected}))
 
 
 if __name__ == "__main__":

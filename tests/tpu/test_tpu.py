@@ -15,10 +15,8 @@ import torch
 from tabnas import result
 from tests.conftest import ROOT
 
-pytestmark = [
-    pytest.mark.tpu,
-    pytest.mark.skipif(find_spec("torch_xla") is None, reason="torch-xla has an environment of its own"),
-]
+needs_torch_xla = pytest.mark.skipif(find_spec("torch_xla") is None, reason="torch-xla has an environment of its own")
+pytestmark = [pytest.mark.tpu, needs_torch_xla]
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PJRT_DEVICE": "CPU"}
 
@@ -78,6 +76,36 @@ def test_nothing_is_compiled_and_no_step_waits_after_the_first_rl_steps(tmp_path
     assert last["TransferFromDeviceTime"] - begun["TransferFromDeviceTime"] <= 8 * blocks
     assert last["step"] - begun["step"] > 16 * blocks
     assert last["on_host"] == 0
+
+
+def test_a_mask_on_the_device_is_a_slice_on_the_host_in_float64(tmp_path):
+    """Outputs and gradients, of a child for all rows and of a child for each."""
+    code = """
+import torch, torch_xla
+from tabnas.space import SearchSpace
+from tabnas.supernet import SuperNet
+space = SearchSpace([[2, 4, 8], [2, 4, 8]])
+host = SuperNet(space, 5, 3).double()
+device = SuperNet(space, 5, 3).double()
+device.load_state_dict(host.state_dict())
+device.to("xla")
+x, upstream = torch.randn(9, 16, 5, dtype=torch.float64), torch.randn(9, 16, 3, dtype=torch.float64)
+children = torch.tensor(list(space))
+sliced = torch.stack([host(rows, widths) for rows, widths in zip(x, children.tolist())])
+sliced.backward(upstream)
+one_by_one = torch.stack([device(rows.to("xla"), w.to("xla"), "mask") for rows, w in zip(x, children)])
+of_rows = children.repeat_interleave(16, 0).to("xla")
+at_once = device(x.flatten(0, 1).to("xla"), of_rows, "mask").view(9, 16, 3)
+for masked in (one_by_one, at_once):
+    device.zero_grad()
+    masked.backward(upstream.to("xla"))
+    pairs = [(sliced, masked), *((p.grad, q.grad) for p, q in zip(host.parameters(), device.parameters()))]
+    print(max((one - other.cpu()).abs().max().item() for one, other in pairs))
+"""
+    done = called("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(0 <= float(line) < 1e-12 for line in done.stdout.splitlines())
+    assert done.stdout.count("\n") == 2
 
 
 def test_slices_are_compiled_again_and_again(tmp_path):
