@@ -9,7 +9,6 @@ import torch
 
 from tabnas.cost import ParameterCount
 from tabnas.space import SearchSpace
-from tests.conftest import ROOT
 from tests.rl_steps import ETA
 from tests.tpu.test_tpu import ENVIRONMENT, TWO_CORES, needs_torch_xla
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tabnas.bench.line import Line
-from tabnas.bench.setting import PAPER_WIDTHS, ROUNDS, Case, Setting, random_table, rows_for
+from tabnas.bench.setting import PAPER_WIDTHS, ROUNDS, Case, Setting, random_table, rows_for, volkert_noise
 from tabnas.data.table import Table
 from tabnas.feasibility import Refreshed
 from tabnas.method import ConditionalDraws, Method, Rejection
@@ -130,15 +130,11 @@ def _criteo() -> Table:
     return random_table(rows_for(512), 1027, 2)
 
 
-def _volkert() -> Table:
-    return random_table(rows_for(32), 180, 10)
-
-
 SPACES = (
     (Case("criteo 3 layers", _criteo, 512, 3, 41_153), 3_072),
     (Case("criteo 4 layers", _criteo, 512, 4, 59_697), 32_768),
     (Case("criteo 5 layers", _criteo, 512, 5, 75_353), 32_768),
-    (Case("volkert 4 layers", _volkert, 32, 4, 27_882), 10_000),
-    (Case("volkert 9 layers", _volkert, 32, 9, 78_114, widths=PAPER_WIDTHS[:12]), 5_000_000),
+    (Case("volkert 4 layers", volkert_noise, 32, 4, 27_882), 10_000),
+    (Case("volkert 9 layers", volkert_noise, 32, 9, 78_114, widths=PAPER_WIDTHS[:12]), 5_000_000),
 )
 """With the paper's N."""

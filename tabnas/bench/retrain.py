@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tabnas.bench.line import Line
-from tabnas.bench.setting import ROUNDS, BlockTimer, Case, random_table, rows_for
+from tabnas.bench.setting import ROUNDS, BlockTimer, Case, random_table, rows_for, volkert_noise
 from tabnas.data import connect4
 from tabnas.space import Widths
 
@@ -25,7 +25,7 @@ class Seeds:
 
 
 CASES = (
-    Seeds(Case("volkert, batch 32", lambda: random_table(rows_for(32), 180, 10), 32, 4, 0), (48, 160, 32, 144), 8, 2.5),
+    Seeds(Case("volkert, batch 32", volkert_noise, 32, 4, 0), (48, 160, 32, 144), 8, 2.5),
     Seeds(Case("connect4, batch 256", connect4.load, 256, 3, 0), (80, 16, 32), 3),
     Seeds(Case("criteo, batch 512", lambda: random_table(rows_for(512), 1027, 2), 512, 3, 0), (32, 144, 24), 3),
 )

@@ -45,15 +45,15 @@ class Case:
     """Of search_ratio for the paper's search."""
     widths: Sequence[int] = PAPER_WIDTHS
 
-    def setting(self, folder: Path) -> "Setting":
-        return Setting(self, folder)
+    def setting(self, folder: Path, n_replicas: int = 1) -> "Setting":
+        return Setting(self, folder, n_replicas)
 
 
 class Setting:
-    """A case made ready: builds searches and stand-alone trainings on its data."""
+    """A case made ready: builds searches of so many replicas and stand-alone trainings on its data."""
 
-    def __init__(self, case: Case, folder: Path) -> None:
-        self.case, self.folder = case, folder
+    def __init__(self, case: Case, folder: Path, n_replicas: int = 1) -> None:
+        self.case, self.folder, self.n_replicas = case, folder, n_replicas
         self.table = case.table()
         self.space = SearchSpace([case.widths] * case.n_layers)
         self.data = TableDataModule(
@@ -61,10 +61,11 @@ class Setting:
             batch_size=case.batch_size,
             seed=0,
             steps_per_block=STEPS_PER_BLOCK,
+            n_replicas=n_replicas,
         )
         self.optimizer = Adam(lr=0.002, schedule="cosine")
         self.limits = Limits(ParameterCount(self.encoder().n_inputs, self.table.task.n_outputs), case.limit)
-        self.total_steps = WHOLE_SEARCH_EPOCHS * self.data.steps_per_epoch
+        self.total_steps = WHOLE_SEARCH_EPOCHS * self.data.search_steps_per_epoch
 
     def encoder(self) -> Encoder:
         return Encoder(self.table.n_numerical, self.table.cardinalities, 2)
@@ -73,16 +74,19 @@ class Setting:
         generator = torch.Generator().manual_seed(0)
         return kind(space=self.space, limits=self.limits, generator=generator, name=kind.__name__, **settings)
 
-    def search(self, kind: type[Method] = Rejection, **settings: Any) -> TabNAS:
+    def search(
+        self, kind: type[Method] = Rejection, *, module: type[TabNAS] = TabNAS, n_devices: int = 1, **settings: Any
+    ) -> TabNAS:
         torch.manual_seed(0)
-        return TabNAS(
-            method=self.method(kind, **settings),
+        return module(
+            method=self.method(kind, replicas_per_device=self.n_replicas // n_devices, **settings),
             encoder=self.encoder(),
             task=self.table.task,
             optimizer=self.optimizer,
             batch_size=self.case.batch_size,
             total_steps=self.total_steps,
             valid=self.data.valid,
+            n_devices=n_devices,
         )
 
     def median_feasible(self) -> Widths:
@@ -104,12 +108,12 @@ class Setting:
             folder=self.folder / "retrain",
         )
 
-    def fit_search(self, search: TabNAS, *callbacks: Callback, epochs: int = 1) -> None:
-        """As a run does it: with TensorBoard, checkpoints and Lightning around it."""
+    def fit_search(self, search: TabNAS, *callbacks: Callback, epochs: int = 1, **trainer: Any) -> None:
+        """As a run does it: with TensorBoard, checkpoints and Lightning around it. trainer: of make_trainer."""
         logger = TensorBoardLogger(self.folder, name="", version="tensorboard", default_hp_metric=False)
         around = [PeriodicCheckpoint(self.folder / "search.ckpt", 20), Dashboard(logger), *callbacks]
-        trainer = make_trainer("cpu", epochs, around, logger)
-        fit(trainer, search, self.data.train_dataloader(), self.folder / "none.ckpt")
+        made = make_trainer("cpu", epochs, around, logger, **trainer)
+        fit(made, search, self.data.train_dataloader(), self.folder / "none.ckpt")
 
     def fit_alone(self, widths: Widths, *callbacks: Callback, seeds: Sequence[int] = (0,)) -> None:
         """Stand-alone training as a run does it, of several seeds at once."""
@@ -153,6 +157,11 @@ def random_table(n_rows: int, n_numerical: int, n_classes: int) -> Table:
     return Table.from_arrays("random", numerical, None, target, tuple(map(str, range(n_classes))))
 
 
+def volkert_noise() -> Table:
+    """Noise of Volkert's shape, for minibatches of 32."""
+    return random_table(rows_for(32), 180, 10)
+
+
 def rows_for(batch_size: int) -> int:
     """Rows whose training split holds the blocks of a round."""
     return round(batch_size * STEPS_PER_BLOCK * BLOCKS / 0.8) + batch_size
@@ -160,7 +169,7 @@ def rows_for(batch_size: int) -> int:
 
 CASES = (
     Case("criteo 3 layers, batch 512", lambda: random_table(rows_for(512), 1027, 2), 512, 3, 41_153, 3.2),
-    Case("volkert 4 layers, batch 32", lambda: random_table(rows_for(32), 180, 10), 32, 4, 27_882, 2.2),
+    Case("volkert 4 layers, batch 32", volkert_noise, 32, 4, 27_882, 2.2),
     Case("connect4 3 layers, batch 256", connect4.load, 256, 3, 10_000, 2.3),
     Case("connect4 3 layers, batch 32", connect4.load, 32, 3, 10_000, 2.0),
 )

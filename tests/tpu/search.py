@@ -4,6 +4,7 @@ python -m tests.tpu.search FOLDER OVERRIDE…; leaves FOLDER/rank<rank>.pt, each
 checkpoints FOLDER/last.ckpt and FOLDER/half.ckpt, of the first block that ends in the second half. Goes on from
 last.ckpt where it is there.
 """
+
 import json
 import shutil
 import sys

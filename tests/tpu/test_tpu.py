@@ -197,3 +197,18 @@ assert accelerator.TPU.get_parallel_devices(8) == [torch.device("xla", i) for i 
     done = called("-c", code, cwd=tmp_path, environment={**NO_DEVICE, **chips})
     assert done.returncode == 0, done.stderr
     assert "trainer.devices: must be 1 or all the 8 cores, got 3" in done.stdout
+
+
+def test_the_bench(tmp_path):
+    code = """
+import sys
+from tabnas.bench import __main__, setting, tpu
+tiny = setting.Case("tiny", lambda: setting.random_table(2000, 6, 3), 32, 2, 5_000, widths=(8, 16))
+tpu.CASES, tpu.LARGE, tpu.ROUNDS, setting.STEPS_PER_BLOCK = (None, None, tiny), tiny, 1, 10
+sys.exit(__main__.main(["tpu", "--json"]))
+"""
+    done = called("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 8
+    assert all(line["value"] > 0 for line in lines)
