@@ -26,7 +26,7 @@ from tabnas.pipeline import about, as_result, assist, best_of, retrained, save_n
 from tabnas.progress import Display
 from tabnas.ranks import rank, started_by_torchrun
 from tabnas.result import Result
-from tabnas.run_folder import check_for_processes, config_to_resume, forget, locked, overrides
+from tabnas.run_folder import check_for_processes, config_to_resume, forget, locked, overrides, same_job
 from tabnas.study.run import run_study
 from tabnas.toy import run as toy
 from tabnas.toy.search import TASK, ToySetup
@@ -58,20 +58,19 @@ def _assist(folder: Path) -> NoReturn:
 
 
 def _run(cfg: DictConfig, folder: Path) -> Result:
-    if cfg.resume is None:
-        if (folder / RUN_CONFIG).exists():
-            remedy = f"name another, or go on with that run by resume={os.path.relpath(folder)}"
-            raise UserError("hydra.run.dir", "must not be the folder of another run", str(folder), remedy)
-    else:
+    if cfg.resume is not None:
         cfg = config_to_resume(cfg, folder)
-        if (folder / result.FILE).exists():
-            log.warning("resume: this run had finished; nothing was done")
-            finished = result.read(folder)
-            _show(finished, folder)
-            shutil.rmtree(folder / "retrain", ignore_errors=True)  # killed before the run could
-            if finished["dataset"]["task"] != TASK:
-                _report(folder)
-            return finished
+    elif (folder / RUN_CONFIG).exists() and not same_job(cfg, folder):
+        remedy = f"name another, or go on with that run by resume={os.path.relpath(folder)}"
+        raise UserError("hydra.run.dir", "must not be the folder of another run", str(folder), remedy)
+    if (folder / result.FILE).exists():
+        log.warning("resume: this run had finished; nothing was done")
+        finished = result.read(folder)
+        _show(finished, folder)
+        shutil.rmtree(folder / "retrain", ignore_errors=True)  # killed before the run could
+        if finished["dataset"]["task"] != TASK:
+            _report(folder)
+        return finished
     started = time.perf_counter()
     try:
         setup = build(cfg, folder)

@@ -65,6 +65,11 @@ DEVICES = ("accelerator", "trainer.devices", "trainer.num_nodes")
 """What may be other than it was in a run that is resumed."""
 
 
+def same_job(cfg: DictConfig, folder: Path) -> bool:
+    """Whether the run in `folder` is this job of this sweep, given again, or put back in the queue of a cluster."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN and (folder / RUN_CONFIG).read_text() == OmegaConf.to_yaml(cfg)
+
+
 def config_to_resume(cfg: DictConfig, folder: Path) -> DictConfig:
     """The config of the run in `folder`, taken up as it was: as many replicas, on the devices that `cfg` asks for."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -214,6 +214,25 @@ def test_a_new_run_does_not_take_over_another_ones_folder(train_py, tmp_path):
     assert (tmp_path / "run" / "result.json").read_bytes() == before
 
 
+def test_a_sweep_given_again_ends_what_had_not_ended(train_py, tmp_path):
+    """As Slurm does with a job that it starts again."""
+    sweep = ("-m", *SHORT, "hydra.sweep.dir=sweep")
+    train_py(*sweep, "seed=0,1")
+    paths = [tmp_path / "sweep" / job / "result.json" for job in ("0", "1")]
+    before = [json.loads(path.read_text()) for path in paths]
+    paths[1].unlink()
+    written = paths[0].stat().st_mtime_ns
+    again = train_py(*sweep, "seed=0,1")
+    assert (again.code, again.err.count("this run had finished")) == (0, 1)
+    assert paths[0].stat().st_mtime_ns == written
+    ended = json.loads(paths[1].read_text())
+    assert without_seconds(ended) == without_seconds(before[1])
+    other = train_py(*sweep, "seed=0,2")
+    assert other.code == 2
+    assert "hydra.run.dir: must not be the folder of another run" in other.err
+    assert json.loads(paths[1].read_text()) == ended
+
+
 def test_two_runs_at_once_do_not_share_a_folder(train_py, tmp_path):
     import fcntl
 

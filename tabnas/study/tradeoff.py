@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -181,23 +182,39 @@ class Tradeoff:
             linewidth=1,
             label="Pareto front",
         )
-        for row in front:
-            axis.annotate(
-                hyphenated(row["widths"]),
-                (row["cost"], row["loss"]),
-                xytext=(3, -9),
-                textcoords="offset points",
-                fontsize=7,
-            )
         axis.axvline(found["limit"], linestyle="--", color="0.4", linewidth=1, label="the limit")
         losses = [row["loss"] for row in rows]
         lowest = min(losses)
         pad = 0.06 * (np.quantile(losses, 0.9) - lowest)
         axis.set_ylim(lowest - 2 * pad, np.quantile(losses, 0.9) + pad)
         axis.set(xlabel=found["cost"], ylabel="validation loss of one training")
+        axis.margins(x=0.08)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=9)
+        figure.draw_without_rendering()
+        for row in _labelled(axis, front):
+            axis.annotate(
+                hyphenated(row["widths"]),
+                (row["cost"], row["loss"]),
+                xytext=(-3, -3),
+                textcoords="offset points",
+                ha="right",
+                va="top",
+                fontsize=7,
+            )
         save(figure, setup.folder / "tradeoff.png")
+
+
+def _labelled(axis: Axes, front: Sequence[Found]) -> list[Found]:
+    """Of the front those whose labels leave room for each other; the table has all."""
+    height, kept = 10.0 * axis.figure.dpi / 72, []
+    below = np.inf
+    for row in front:  # whose losses fall as their costs rise
+        y = axis.transData.transform((row["cost"], row["loss"]))[1]
+        if y < below - height:
+            kept.append(row)
+            below = y
+    return kept
 
 
 def bottlenecks(n_inputs: int, widths: Sequence[int]) -> list[int]:
