@@ -24,6 +24,7 @@ from tabnas.search.warmup import LayerWarmup
 from tabnas.space import Widths
 from tabnas.supernet import SuperNet, feedforward
 from tabnas.task import Task, evaluate
+from tabnas.trainer import summed
 
 HISTORY_POINTS = 100  # snapshots of the search kept for charts and the result
 
@@ -279,7 +280,7 @@ class TabNAS(LightningModule):
         first = sum(wanted[: self.own.start * each])  # of this device's
         if found:
             quality[first : first + sum(map(len, found))] = torch.cat(found)
-        return cast(Tensor, self.trainer.strategy.reduce(quality, reduce_op="sum")).cpu()
+        return summed(quality).cpu()
 
     def _of_all_devices(self, tensor: Tensor) -> Tensor:
         """The tensors of all devices, of one shape, one after another along the first dimension."""
@@ -292,14 +293,14 @@ class TabNAS(LightningModule):
         flat = torch.cat(
             [torch.zeros_like(leaf).view(-1) if leaf.grad is None else leaf.grad.reshape(-1) for leaf in child.leaves]
         )
-        flat = cast(Tensor, self.trainer.strategy.reduce(flat, reduce_op="sum"))
+        flat = summed(flat)
         for leaf, gradient in zip(child.leaves, flat.split([leaf.numel() for leaf in child.leaves]), strict=True):
             leaf.grad = gradient.view_as(leaf)
 
     def _summed(self, losses: list[Tensor]) -> list[float]:
         """Over devices."""
         if self.n_devices > 1 and losses:
-            losses = list(cast(Tensor, self.trainer.strategy.reduce(torch.stack(losses), reduce_op="sum")))
+            losses = list(summed(torch.stack(losses)))
         return [float(loss) for loss in losses]
 
     @torch.no_grad()
