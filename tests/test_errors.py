@@ -19,12 +19,12 @@ QUICK = "experiment=quick"
 # What is typed, and what the line must name and say.
 WRONG = {
     ("searchh=tabnas",): "got 'searchh'; did you mean 'search'?",
-    ("search.etaa=0.1",): "search.etaa: must be one of baseline_decay, eta,",
+    ("search.etaa=0.1",): "search.etaa: must be one of baseline_decay, baseline_over, eta,",
     ("retrain.seed=4",): "got 'seed'; did you mean 'seeds'?",
     ("search.eta.x=1",): "search.eta.x: must be an existing key",
     ("nothing.at.all=1",): "nothing.at.all: must be an existing key",
     ("+foo=1",): "foo: must be one of accelerator,",
-    ("+search.foo=1",): "search.foo: must be one of baseline_decay, eta,",
+    ("+search.foo=1",): "search.foo: must be one of baseline_decay, baseline_over, eta,",
     ("dataset=null",): "config: must name an option for each group",
     ("retrain=null",): "retrain: must be a group of settings, got None",
     ("retrain=3",): "retrain: must be a group of settings, got 3",

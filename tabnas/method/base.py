@@ -32,6 +32,11 @@ class Step(NamedTuple):
     log_prob_valid: Tensor | None
     """(...): log P(V) as it entered the step; None where it did not."""
 
+    @property
+    def why_skipped(self) -> str:
+        """Of a single run's step that does not apply: no sample of N is feasible, or no child."""
+        return "no_sample" if self.log_prob_valid is not None and self.log_prob_valid == -torch.inf else "infeasible"
+
 
 class Method:
     """A search method: the settings that all have, and the exact program for P(V).

@@ -252,7 +252,7 @@ class TabNAS(LightningModule):
         self.counts["forward_passes"] += sum(wanted)
         step = self.method.step(self._logits(), children, quality, torch.ones(len(children), dtype=torch.bool))
         if not step.applies:
-            self.counts["skipped_no_sample"] += 1
+            self.counts[f"skipped_{step.why_skipped}"] += 1
             return None
         logits = self.controller.logits
         rl_progress = (progress - self.rl_from) / (1.0 - self.rl_from)

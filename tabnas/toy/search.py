@@ -91,7 +91,7 @@ class ToySearch:
         self.counts["children_evaluated"] += int(evaluated.sum())
         self.counts["forward_passes"] += int(evaluated.sum())
         step = method.step(logits, children, quality(self.table.loss(children)), evaluated)
-        self.counts["rl_updates" if step.applies else "skipped_no_sample"] += 1
+        self.counts["rl_updates" if step.applies else f"skipped_{step.why_skipped}"] += 1
         return step if step.applies else None
 
     @torch.no_grad()

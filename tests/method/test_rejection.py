@@ -108,6 +108,31 @@ def test_an_infeasible_child_changes_nothing(new_method, problem):
 
 
 @UNBIASED
+def test_the_baseline_may_average_over_infeasible_children_too(new_method, problem, prob_valid):
+    """Several children, the objective by hand; those that are infeasible are in the baseline alone."""
+    method = new_method(Rejection, prob_valid=prob_valid, baseline_over="all", baseline_decay=0.8)
+    infeasible = problem.space.indices((4, 4))
+    rounds = [[infeasible], [problem.valid[0]], [problem.valid[1], infeasible, problem.valid[2]], [infeasible] * 2]
+    means = []
+    for indices in rounds:
+        children = torch.tensor(indices)
+        quality = problem.quality(children)
+        assert method.evaluated(children).all()
+        weights = [0.8 ** (len(means) - 1 - i) for i in range(len(means))]
+        baseline = sum(w * m for w, m in zip(weights, means, strict=True)) / sum(weights) if means else 0.0
+        taken = step(method, problem, children, quality)
+        good = [(y, q.item()) for y, q in zip(indices, quality, strict=True) if y != infeasible]
+        expected = torch.zeros_like(taken.ascent)
+        for y, q in good:
+            of_one = objective(problem, y, q - baseline, prob_valid, problem.log_prob_valid)
+            expected += problem.gradient(of_one) / len(good)
+        assert torch.allclose(taken.ascent, expected, rtol=0, atol=1e-10)
+        assert (bool(taken.applies), taken.why_skipped) == (bool(good), "infeasible")
+        means.append(quality.mean().item())
+        assert method.baseline.value != pytest.approx(baseline)
+
+
+@UNBIASED
 def test_a_step_without_a_feasible_sample_is_skipped(new_method, problem, prob_valid):
     """All but surely 4-4 at these logits; the ablations go by the same estimate, as there is none to omit."""
     method = new_method(Rejection, num_samples=20, prob_valid=prob_valid)

@@ -35,6 +35,8 @@ CASES = {
     "tabnas, draws from V": {"weight_draws": "valid", "replicas_per_device": 2},
     "tabnas, two limits": {"flops": 60},
     "P(V) omitted": {"prob_valid": "omitted"},
+    "baseline over all": {"baseline_over": "all"},
+    "baseline over all, 3 replicas": {"baseline_over": "all", "prob_valid": "omitted", "replicas_per_device": 3},
     "infeasible weight steps skipped": {"skip_infeasible_weight_updates": True, "replicas_per_device": 2},
     "exact": {"kind": ConditionalDraws},
     "exact, one child": {"kind": ConditionalDraws, "num_children": 1, "rl_every": 2},
