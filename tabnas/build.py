@@ -1,5 +1,6 @@
 """From a config to the objects of a run, checked: the only place that instantiates configs."""
 
+import copy
 import inspect
 import logging
 import os
@@ -242,6 +243,7 @@ def _build_toy(cfg: DictConfig, config: dict[str, Any], folder: Path) -> ToySetu
     params = ParameterCount(**shape)
     known = _parameters(_target("search", cfg.search))
     brought = {"eta", "warmup_fraction"} - set(known)  # by dataset=toy, for a search that has no such settings
+    cfg = copy.deepcopy(cfg)
     cfg.search = OmegaConf.masked_copy(cfg.search, [str(key) for key in cfg.search if key not in brought])
     method = _method(cfg, space, limits)
     return ToySetup(

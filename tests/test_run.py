@@ -233,6 +233,13 @@ def test_a_sweep_given_again_ends_what_had_not_ended(train_py, tmp_path):
     assert json.loads(paths[1].read_text()) == ended
 
 
+def test_a_sweep_of_known_losses_given_again(train_py):
+    sweep = ("-m", "dataset=toy", "search=tabnas,exhaustive", "trainer.max_epochs=20", "hydra.sweep.dir=sweep")
+    assert train_py(*sweep).code == 0
+    again = train_py(*sweep)
+    assert (again.code, again.err.count("this run had finished")) == (0, 2)
+
+
 def test_two_runs_at_once_do_not_share_a_folder(train_py, tmp_path):
     import fcntl
 
