@@ -20,9 +20,10 @@ from tabnas.data.datamodule import TableDataModule
 from tabnas.data.table import UNSEEN, Table
 from tabnas.encoder import Encoder
 from tabnas.errors import UserError, require_integer, require_number, require_one_of, unknown
-from tabnas.latency import default_folder
+from tabnas.latency import Latency, default_folder
 from tabnas.limits import limits_from
 from tabnas.method import Method
+from tabnas.method.base import LARGE_SPACE_SAMPLES
 from tabnas.numerical import fitted
 from tabnas.optim import SGD, Adam
 from tabnas.progress import Display
@@ -124,7 +125,7 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
     remedy = "0 trains what was chosen alone"
     require_integer("retrain.min_architectures", retrain.min_architectures, low=0, high=1000, remedy=remedy)
     stopping.check(retrain.patience, retrain.keep)
-    _check_accelerator(cfg.accelerator.name, devices)
+    _check_accelerator(cfg.accelerator.name, devices, config.get("limits"))
     space = SearchSpace(config["space"]["choices"])
     optimizer = _instantiated("optimizer", cfg.optimizer)
     _check_serving(dataset)
@@ -166,6 +167,9 @@ def build(cfg: DictConfig, folder: Path, table: Table | None = None, *, quiet: b
         quiet=quiet,
     )
     method = _method(cfg, space, limits)
+    if devices * num_nodes > 1 and not method.trains_supernet:
+        remedy = "leave it out, or choose another search"
+        raise UserError("trainer.devices", "must be 1 where there is no SuperNet to train", devices * num_nodes, remedy)
     search = (StaticTabNAS if cfg.accelerator.name == "tpu" else TabNAS)(
         method=method,
         encoder=encoder,
@@ -278,6 +282,8 @@ def _method(cfg: DictConfig, space: SearchSpace, limits: Limits) -> Method:
     known = _parameters(FinalSelection)
     for name in sorted(set(method.selection) - set(known)):
         raise unknown(f"search.selection.{name}", name, known)
+    if method.program is None:
+        log.warning("P(V) and draws from P(y | V): not exact, in so large a space; by %d samples", LARGE_SPACE_SAMPLES)
     return method
 
 
@@ -367,10 +373,13 @@ def _check_devices(cfg: DictConfig) -> tuple[int, int]:
     return devices, num_nodes
 
 
-def _check_accelerator(name: str, devices: int) -> None:
+def _check_accelerator(name: str, devices: int, limits: Any) -> None:
     if name not in ("auto", "cpu", "gpu", "tpu"):
         raise unknown("accelerator.name", name, ("auto", "cpu", "gpu", "tpu"))
     if name == "tpu":
+        if isinstance(limits, list) and any(isinstance(e, dict) and e.get("cost") == Latency.name for e in limits):
+            remedy = "limit params or flops, or give accelerator=cpu"
+            raise UserError("limits", "must be on what is known of a TPU", Latency.name, remedy)
         accelerator.check(devices)
     if name == "gpu" and not torch.cuda.is_available():
         raise UserError("accelerator", "must be one that torch can use", name, "choose accelerator=cpu")

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 N_RANKED = 50
-"""Architectures drawn to see how one-shot losses spread."""
+"""Architectures drawn, at least, to see how one-shot losses spread."""
 
 
 def candidates(setup: Setup) -> list[dict[str, Any]]:
@@ -55,15 +55,17 @@ def candidates(setup: Setup) -> list[dict[str, Any]]:
 
 
 def _over_the_ranking(setup: Setup, n: int, known: set[Widths], draws: torch.Generator) -> list[Widths]:
-    """At most n architectures other than the known, at even steps of the one-shot ranking of N_RANKED drawn from V."""
+    """At most n architectures other than the known, at even steps of the one-shot ranking of some drawn from V."""
     if n <= 0:
         return []
     program = setup.search.method.program
-    drawn = {random_feasible(setup.space, setup.limits, program, draws) for _ in range(N_RANKED)}
+    drawn = {random_feasible(setup.space, setup.limits, program, draws) for _ in range(max(N_RANKED, 2 * n))}
     others = sorted(widths for widths in drawn if widths is not None and widths not in known)
     losses = dict(zip(others, setup.search.one_shot_losses(others), strict=True))
     ranked = sorted(others, key=losses.__getitem__)
-    n = min(n, len(ranked))
+    if n > len(ranked):
+        log.warning("retrain.min_architectures: only %d others were found within the limit", len(ranked))
+        n = len(ranked)
     return [ranked[(2 * i + 1) * len(ranked) // (2 * n)] for i in range(n)]
 
 

@@ -27,7 +27,8 @@ class Encoder(nn.Module):
     n_numerical: d.
     cardinalities: number of ids of each of the c categorical columns.
     embedding_dim: size of each categorical column's embedding (39 for Criteo, 2 for Connect-4).
-    sparse: whether a training step is to touch only the embedding vectors its minibatch uses; see `lookup`.
+    sparse: whether a training step is to touch only the embedding vectors its minibatch uses; see `lookup`. Departure:
+        so it does on Criteo, where the paper's Adam is dense.
     unseen: an id that training rows do not have, in every categorical column. Its vector is 0, so that it says
         nothing; it is never trained.
     numerical: what tabnas.numerical.fitted made; None leaves numerical columns as they are.

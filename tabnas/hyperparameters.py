@@ -12,7 +12,7 @@ def tensorboard_logger(setup: Setup) -> TensorBoardLogger:
     checkpoint = setup.folder / "checkpoints" / "last.ckpt"
     purge = 0 if (setup.folder / "tensorboard").exists() else None
     if checkpoint.exists():
-        purge = torch.load(checkpoint, weights_only=True)["tabnas"]["step"] + 1
+        purge = torch.load(checkpoint, weights_only=True, map_location="cpu")["tabnas"]["step"] + 1
     logger = TensorBoardLogger(setup.folder, name="", version="tensorboard", default_hp_metric=False, purge_step=purge)
     search, config = setup.search, setup.config
     settings = config["search"]

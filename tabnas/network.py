@@ -8,7 +8,8 @@ from torch import Tensor, nn
 class Network(nn.Sequential):
     """Feed-forward network: per hidden layer linear → layer normalisation → ReLU, then a linear output layer.
 
-    Layer normalisation has no learned scale or shift, as the paper's parameter counts leave no room for them.
+    Departure: layer normalisation, which the paper does not place, is before the ReLU, and has no learned scale or
+    shift, as the paper's parameter counts leave no room for them.
 
     >>> sum(p.numel() for p in Network(1027, (32, 144, 24), 1).parameters())
     41153

@@ -63,7 +63,7 @@ def searched(setup: Setup, logger: TensorBoardLogger | None, display: Display) -
             **search.counts,
             "seconds": search.seconds,
             "prob_valid": math.exp(search.method.log_prob_valid(search.controller.logits)),
-            "gradient_error": search.method.gradient_error,
+            "gradient_error": search.gradient_error,
             "leading": _leading(setup) if search.method.has_controller else None,
             "logits": [row[:n] for row, n in zip(logits, setup.space.n_choices, strict=True)],
             "selection": search.selection.selected[0].how,

@@ -52,6 +52,8 @@ def _assist(folder: Path) -> NoReturn:
     logging.disable()
     if started_by_torchrun():
         wait_for_first()
+        if (folder / result.FILE).exists():  # the first shows it
+            sys.exit()
     with contextlib.suppress(UserError):  # the first process meets it too, and tells
         assist(cast(Setup, build(cast(DictConfig, OmegaConf.load(folder / RUN_CONFIG)), folder)))
     sys.exit()
@@ -64,6 +66,8 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
         remedy = f"name another, or go on with that run by resume={os.path.relpath(folder)}"
         raise UserError("hydra.run.dir", "must not be the folder of another run", str(folder), remedy)
     if (folder / result.FILE).exists():
+        if started_by_torchrun():
+            let_others_begin()
         log.warning("resume: this run had finished; nothing was done")
         finished = result.read(folder)
         _show(finished, folder)

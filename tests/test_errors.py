@@ -57,6 +57,8 @@ WRONG = {
     ("limits=[]",): "limits: must be a list of limits, got []",
     ("limits=[{cost: params}]",): "limits.0: must have the keys cost and limit, got {'cost': 'params'}",
     ("limits.0.cost=prams",): "limits.0.cost: must be one of flops, latency_us, params, got 'prams'; did you",
+    ("accelerator=tpu", "limits.0.cost=latency_us"): "limits: must be on what is known of a TPU, got 'latency_us'",
+    ("search=random", "trainer.devices=2"): "trainer.devices: must be 1 where there is no SuperNet to train, got 2",
     ("limits.1.limit=5",): "limits.1.limit: must be an existing key",
     ("search.eta=0.1,0.2",): "search.eta: must be one value, got '0.1,0.2'; add -m to run each of several in turn",
     ("epochs=3",): "epochs: must be one of accelerator, dataset,",

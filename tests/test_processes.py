@@ -63,6 +63,9 @@ def test_two_processes_find_what_one_with_two_replicas_finds(tmp_path, one_proce
         ".hydra", ".lock", "checkpoints", "model", "report.html", "result.json", "run.yaml", "search.json",
         "tensorboard", "train.log",
     }  # fmt: skip
+    again = started(tmp_path, "resume=run", launcher=launcher)
+    _, err = again.communicate(timeout=120)
+    assert (again.returncode, "this run had finished" in err) == (0, True)
 
 
 @pytest.mark.parametrize("lost", ["first", "other"])

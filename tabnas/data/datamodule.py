@@ -53,7 +53,7 @@ class TableDataModule(LightningDataModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole minibatches of the training split; the rows left over differ from epoch to epoch."""
+        """Whole minibatches of the training split. Departure: rows left over, others in every epoch, are left out."""
         return self.train.n_rows // self.batch_size
 
     @property

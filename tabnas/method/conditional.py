@@ -27,8 +27,10 @@ class ConditionalDraws(Method):
         super().__init__(**common)
         if self.program is None:
             names = [cost.name for cost in self.limits.costs]
-            rule = "must leave exact draws possible, which several limits on a large space do not"
-            raise UserError("limits", rule, names, "give one limit, or search=tabnas")
+            rule = "must leave exact draws possible in so large a space"
+            raise UserError(
+                "limits", rule, names, "give one limit, and widths that are multiples of 8, or search=tabnas"
+            )
         self.num_children = num_children
 
     def draw(self, logits: Tensor, n_replicas: int = 1) -> Tensor:

@@ -13,7 +13,7 @@ from tabnas.method.base import Method, Step, policy_gradient
 class Rejection(Method):
     """Draws y from P(y), rejects it where it is over a limit, and ascends (Q − Q̄)·log [P(y) / P(V)].
 
-    num_samples: the paper's N, of the Monte-Carlo estimate of P(V); None for exact P(V).
+    num_samples: the paper's N, of the Monte-Carlo estimate of P(V). Departure: None, the default, for exact P(V).
     proposal: what those samples are drawn from, "p" (the paper's choice) or "uniform".
     prob_valid: "differentiated", or an ablation (section 4.3): "constant", without a gradient through P(V), which takes
         the same steps as "omitted", without P(V).

@@ -121,6 +121,11 @@ class TabNAS(LightningModule):
         loader.device, loader.n_devices = self.global_rank, self.n_devices
 
     @property
+    def gradient_error(self) -> float | None:
+        """As Method has it."""
+        return self.method.gradient_error
+
+    @property
     def own(self) -> range:
         """The replicas this device stands for."""
         n = self.method.replicas_per_device
@@ -190,8 +195,8 @@ class TabNAS(LightningModule):
 
         widths: of every replica's child, on all devices; None for the whole SuperNet.
 
-        Each child's gradient is 0 outside the child. The optimizer updates the smallest child that holds them all, of
-        the largest of their widths in each layer: with a single replica the child itself.
+        Each child's gradient is 0 outside the child. Departure: the optimizer updates the smallest child that holds
+        them all, of the largest of their widths in each layer; with a single replica the child itself.
         """
         taking_part = [self._trains(w) for w in widths]
         if not any(taking_part):
@@ -230,7 +235,7 @@ class TabNAS(LightningModule):
         )
 
     def _trains(self, widths: Widths | None) -> bool:
-        """Whether a child is trained."""
+        """Whether a child is trained. Departure: infeasible ones too unless told otherwise, see appendix B.2.2."""
         skips = self.method.skip_infeasible_weight_updates
         return not skips or widths is None or self.limits.allow(widths)
 
@@ -321,7 +326,7 @@ class TabNAS(LightningModule):
             "advantage": _mean([float(s.advantage.abs().mean()) for s in steps]),
             "prob_valid": math.exp(method.log_prob_valid(self._logits())) if exact else None,
             "prob_valid_estimate": _mean([math.exp(log_p) for log_p in log_probs]) if estimated else None,
-            "gradient_error": method.gradient_error,
+            "gradient_error": self.gradient_error,
             "warmup_probability": self.warmup_probabilities[0],
         }
 

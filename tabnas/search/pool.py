@@ -99,11 +99,18 @@ def _listing(space: SearchSpace, limits: Limits) -> Enumeration:
     return Enumeration(space, limits.costs, limits.at_most)
 
 
-def pool_for(program: Enumeration | ChainProgram | None, generator: torch.Generator, *, draws: bool) -> Pool:
+def pool_for(
+    program: Enumeration | ChainProgram | None, limits: Limits, generator: torch.Generator, *, draws: bool
+) -> Pool:
     """UserError where a search on a TPU has no exact P(V) to go by, or no draws from P(y | V) if it needs them."""
     if program is None:
-        rule = "must leave exact P(V) possible on a TPU, which several limits on a large space do not"
-        raise UserError("limits", rule, "several", "give one limit, or accelerator=cpu")
+        rule = "must leave exact P(V) possible in so large a space on a TPU"
+        raise UserError(
+            "limits",
+            rule,
+            [cost.name for cost in limits.costs],
+            "give one limit, and widths that are multiples of 8, or accelerator=cpu",
+        )
     pool = Pool(program, generator)
     if draws and not pool.listed:
         rule = f"must leave at most {MOST_LISTED:,} feasible architectures to draw from on a TPU"

@@ -44,7 +44,8 @@ class FinalSelection(Callback):
         the most probable feasible, without draws.
     draws: from "p", the controller's distribution (the paper's choice), or "valid", P(y | V).
     deterministic: where every layer's most probable width has at least this probability, "largest" returns that
-        architecture alone, if it is feasible. The paper says "if the distributions are deterministic" without a number.
+        architecture alone, if it is feasible. Departure: the paper has "if the distributions are deterministic", no
+        number.
 
     Departures from Algorithm 3: when no draw is feasible, the most probable feasible architecture is returned instead,
     and `how` says so; a deterministic choice that is not feasible is not returned, but draws are made.

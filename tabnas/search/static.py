@@ -39,7 +39,7 @@ class StaticTabNAS(TabNAS):
         draws = self._draws_valid or method.weight_draws == "valid"
         self._pool: Pool | None = None
         if draws or (isinstance(method, Rejection) and method.prob_valid != "omitted"):
-            self._pool = pool_for(method.program, self.generator, draws=draws)
+            self._pool = pool_for(method.program, self.limits, self.generator, draws=draws)
         self._largest = torch.tensor(self.space.largest)
         self._largest_error = 0.0
         self._on_host: tuple[int, Encoder, SuperNet] | None = None
@@ -49,6 +49,19 @@ class StaticTabNAS(TabNAS):
     def on_train_end(self) -> None:
         if self.n_devices > 1 and self.final_checkpoint is not None:
             self.trainer.save_checkpoint(self.final_checkpoint)
+
+    @property
+    def gradient_error(self) -> float | None:
+        """As Method has it, of the pool."""
+        return self._largest_error or None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["tabnas"]["largest_error"] = self._largest_error
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self._largest_error = checkpoint["tabnas"].get("largest_error", 0.0)
 
     def take_over(self) -> None:
         """What the cores' processes have found, in the process that started them."""
@@ -240,7 +253,7 @@ class StaticTabNAS(TabNAS):
         if rewards:
             means = [sum(values) / len(rewards) for values in zip(*rewards, strict=True)]
             metrics |= {"reward": means[0], "advantage": means[1]}
-        return metrics | {"gradient_error": self._largest_error or metrics["gradient_error"]}
+        return metrics
 
     def judged_by(self) -> tuple[Encoder, SuperNet]:
         """A copy on the host, where children may have shapes of their own."""

@@ -1,4 +1,4 @@
-"""The search of fixed shapes takes the steps of the ordinary one. On XLA: tests/test_tpu.py."""
+"""The search of fixed shapes takes the steps of the ordinary one. On XLA: tests/tpu."""
 
 import pytest
 import torch
@@ -154,5 +154,10 @@ def test_a_search_by_a_drawn_pool(new_search, tmp_path, monkeypatch):
     small = new_search(module=StaticTabNAS, epochs=8, eta=0.02)
     search, _ = trained(small, tmp_path, 8)
     assert not search._pool.listed
-    assert 0 < search.history[-1]["gradient_error"] < 0.1
+    assert 0 < search.history[-1]["gradient_error"] == search.gradient_error < 0.1
+    checkpoint = {}
+    search.on_save_checkpoint(checkpoint)
+    other = new_search(module=StaticTabNAS, epochs=8).search
+    other.on_load_checkpoint(checkpoint)
+    assert other.gradient_error == search.gradient_error
     assert isinstance(search.method, Rejection)

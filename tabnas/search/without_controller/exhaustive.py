@@ -30,8 +30,10 @@ class Exhaustive(WithoutController):
         if everything is None:
             if self.program is None:
                 names = [cost.name for cost in self.limits.costs]
-                rule = "must leave all that is feasible to be listed, which several limits on a large space do not"
-                raise UserError("limits", rule, names, "give one limit, or another search")
+                rule = "must leave all that is feasible to be listed in so large a space"
+                raise UserError(
+                    "limits", rule, names, "give one limit, and widths that are multiples of 8, or another search"
+                )
             rule = f"must be at least {self.program.count():,}, as many as are feasible"
             remedy = "raise it, lower the limits, give fewer widths, or choose another search"
             raise UserError("search.max_architectures", rule, max_architectures, remedy)

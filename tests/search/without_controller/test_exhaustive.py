@@ -37,5 +37,5 @@ def test_too_many_are_refused_with_their_number(connect4):
 def test_what_cannot_be_listed_is_refused(new_method):
     space = SearchSpace([list(range(8, 168, 8))] * 6)
     costs = [ParameterCount(1027, 1), Flops(1027, 1)]
-    with pytest.raises(UserError, match=r"limits: .*several limits on a large space.*\['params', 'flops'\]"):
+    with pytest.raises(UserError, match=r"limits: .*to be listed in so large a space.*\['params', 'flops'\]"):
         new_method(Exhaustive, space, costs, [50_000, 49_000])
