@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-METRICS = {"balanced_error": "balanced error", "auroc": "AUROC", "log_loss": "log loss", "rmse": "RMSE", "r2": "R²"}
+METRICS = {"balanced_error": "balanced error", "auroc": "AUROC", "rmse": "RMSE", "r2": "R²"}
 COSTS = {"params": "parameters", "flops": "multiply-accumulates", "latency_us": "µs of latency"}
 METHODS = {
     "tabnas": "reinforcement learning that rejects networks over the limit",
