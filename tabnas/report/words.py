@@ -56,7 +56,9 @@ def spread(told: Mapping[str, Any]) -> str:
 
 
 def interval(told: Mapping[str, Any]) -> str:
-    """`[low, high]`."""
+    """`[low, high]`, or nothing where there is none."""
+    if told["interval"] is None:
+        return ""
     low, high = told["interval"]
     return f"[{number(low, told['value'])}, {number(high, told['value'])}]"
 
