@@ -41,6 +41,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 """As in conf/optimizer."""
 ARGUMENTS = {
+    "give dataset.task=regression": "use TabNASRegressor",
+    "list it in dataset.missing_tokens to leave such rows out": "leave such rows out",
     "dataset.path": "X",
     "dataset.target": "y",
     "dataset.weight": "sample_weight",
@@ -56,7 +58,7 @@ ARGUMENTS = {
     "retrain.max_epochs": "retrain_epochs",
     "retrain.": "",
 }
-"""By a config key, or the beginning of one, what an estimator calls it."""
+"""By a config key, or the beginning of one, what an estimator calls it; a remedy by one that it does not have."""
 NEVER = 1e9  # seconds: a fit is not resumed, so it needs no checkpoints
 
 
@@ -115,7 +117,8 @@ def _plain(value: Any) -> Any:
 def in_arguments(text: str) -> str:
     """A line to the user with the arguments' names in place of config keys."""
     keys = "|".join(map(re.escape, ARGUMENTS))
-    return re.sub(rf"\b({keys})", lambda key: ARGUMENTS[key.group()], text)
+    text = re.sub(rf"\b({keys})", lambda key: ARGUMENTS[key.group()], text)
+    return re.sub(r"\b(?:list|add) (.+) (?:in|to) missing_tokens", r"replace \1 by None", text)
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ def _of_metrics(valid: Mapping[str, Any], test: Mapping[str, Any] | None) -> lis
         for name in valid
     ]
     if test is None:
-        expected = "This network was chosen by these rows: expect a little less on new rows"
+        expected = "This network was chosen by these rows: expect it to be a little worse on new rows"
     else:
         expected = (
             "This network was chosen by the validation rows, which makes its figures there a little too good. Nothing "
@@ -67,6 +67,8 @@ def _with_interval(told: Mapping[str, Any] | None) -> str:
     """Two cells."""
     if told is None:
         return " | "
+    if told["interval"] is None:
+        return f" {told['value']:.4g} | "
     low, high = told["interval"]
     return f" {told['value']:.4g} | {low:.4g} to {high:.4g} "
 

@@ -65,6 +65,7 @@ class _TabNAS(BaseEstimator):
         numerical: str = "standard",
         numerical_embedding: Mapping[str, Any] | None = None,
         kinds: Mapping[str, str] | None = None,
+        drop: Collection[str] | None = None,
         high_cardinality: str = "error",
         val_fraction: float = 0.2,
         accelerator: str = "cpu",
@@ -89,6 +90,7 @@ class _TabNAS(BaseEstimator):
         self.numerical = numerical
         self.numerical_embedding = numerical_embedding
         self.kinds = kinds
+        self.drop = drop
         self.high_cardinality = high_cardinality
         self.val_fraction = val_fraction
         self.accelerator = accelerator
@@ -130,10 +132,22 @@ class _TabNAS(BaseEstimator):
         return self
 
     def save_model(self, folder: str | Path) -> None:
-        """Write the model folder, which `python -m tabnas.predict` and tabnas.model.load take; it unpickles nothing."""
+        """Write the model folder, which `python -m tabnas.predict` and tabnas.model.load take; it unpickles nothing.
+
+        folder: new, empty, or a model's, which is replaced; further files in it are left alone.
+        """
         check_is_fitted(self, "predictor_")
+        path = Path(folder).expanduser().resolve()
+        with errors_in_arguments():
+            if path.exists() and not (path / model.ABOUT).is_file() and not (path.is_dir() and _is_empty(path)):
+                raise UserError("folder", "must be new, empty or a model's", str(path), "name another")
         as_trained = copy.deepcopy(self.predictor_.model).float()
-        model.write(Path(folder), as_trained.state_dict(), self.predictor_.about)
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=path) as beside:
+            made = Path(beside, model.FOLDER)
+            model.write(made, as_trained.state_dict(), self.predictor_.about)
+            for name in (model.WEIGHTS, model.CARD, model.ABOUT):
+                (made / name).replace(path / name)
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()
@@ -221,6 +235,7 @@ class _TabNAS(BaseEstimator):
             weight=weight,
             task=self._task,
             kinds=self.kinds,
+            drop=self.drop,
             drop_uninformative=False,  # nothing tells of it
             numerical=self.numerical,
             high_cardinality=self.high_cardinality,
@@ -237,7 +252,7 @@ class _TabNAS(BaseEstimator):
             return
         kept = Path(self.folder).expanduser()
         kept.mkdir(parents=True, exist_ok=True)
-        if any(kept.iterdir()):
+        if not _is_empty(kept):
             raise UserError("folder", "must be new or empty", str(kept), "name another")
         yield kept
 
@@ -262,6 +277,7 @@ class TabNASClassifier(ClassifierMixin, _TabNAS):
     numerical: of numerical columns: "standard", "original", "quantile" or "log".
     numerical_embedding: None, {"kind": "piecewise_linear", "dim": 8, "n_bins": 16} or {"kind": "periodic", "dim": 8}.
     kinds: "numerical", "categorical", "boolean" or "date" by column, in place of what is inferred.
+    drop: columns to leave out.
     high_cardinality: "error", or "hash" categories where a column has more than 1,000 or they rarely repeat.
     val_fraction: share of the rows that the search and the choice of the network go by.
     accelerator: "cpu", "gpu" or "auto".
@@ -319,6 +335,10 @@ class TabNASRegressor(RegressorMixin, _TabNAS):
 
     def _numbers(self, y: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(y, np.float64)
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
 
 
 def _as_frame(architectures: list[dict[str, Any]]) -> pd.DataFrame:

@@ -78,6 +78,23 @@ def searched(setup: Setup, logger: TensorBoardLogger | None, display: Display) -
     return found
 
 
+def seconds_before(setup: Setup) -> float:
+    """What a run that is resumed has spent on the training that it goes on from, in all earlier sessions."""
+    search, checkpoint = setup.folder / SEARCH, setup.folder / CHECKPOINT
+    retrained = setup.retraining.folder
+    unfinished = [path for path in retrained.glob("*.ckpt") if not path.with_suffix(".json").exists()]
+    seconds = 0.0
+    if search.exists():
+        seconds += json.loads(search.read_text())["search"]["seconds"]
+    elif checkpoint.exists():
+        unfinished.append(checkpoint)
+    for path in unfinished:
+        seconds += torch.load(path, weights_only=True, map_location="cpu", mmap=True)["tabnas"]["seconds"]
+    for path in retrained.glob("*.json"):
+        seconds += sum(outcome["seconds"] for outcome in json.loads(path.read_text()))
+    return seconds
+
+
 def _fit_search(
     setup: Setup, checkpoint: Path, callbacks: Sequence[Callback], logger: TensorBoardLogger | None = None
 ) -> None:

@@ -108,6 +108,8 @@ def predict_file(
     require_integer("--rows", rows, low=1, remedy=f"{ROWS} is a good choice")
     if out != STDOUT and Path(out).suffix.lower() not in SUFFIXES:
         raise UserError("--out", f"must end in {' or '.join(SUFFIXES)}, or be - for stdout", out, "rename it")
+    if out != STDOUT and source != STDIN and (file := _resolved(out)) == _resolved(source):
+        raise UserError("--out", "must be another file than the table", str(file), "name another")
     if taken := [name for name in keep if name in predictor.answers]:
         raise UserError("--keep", "must not be called like a column of predictions", taken[0], "rename that column")
     key = "table"
@@ -176,6 +178,10 @@ def _parquet_writer(file: Any, stack: contextlib.ExitStack) -> Callable[[pd.Data
         writer.write_table(table)
 
     return write
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).expanduser().resolve()
 
 
 def _few(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -22,7 +23,7 @@ from tabnas.data import report as data_report
 from tabnas.errors import UserError
 from tabnas.hyperparameters import log_final, tensorboard_logger
 from tabnas.latency import Latency
-from tabnas.pipeline import about, as_result, assist, best_of, retrained, save_network, searched
+from tabnas.pipeline import about, as_result, assist, best_of, retrained, save_network, searched, seconds_before
 from tabnas.progress import Display
 from tabnas.ranks import rank, started_by_torchrun
 from tabnas.result import Result
@@ -110,6 +111,7 @@ def completed(
     started: by time.perf_counter. command, given: what a person ran, and the settings among it.
     quiet: nothing is shown. tensorboard: whether events are kept.
     """
+    before = seconds_before(setup)
     _tell_of_data(setup, quiet)
     with Display(quiet) as display:
         logger = tensorboard_logger(setup) if tensorboard else None
@@ -120,13 +122,14 @@ def completed(
     finished["seconds"] = {
         "search": found["search"]["seconds"],
         "retrain": retrain_seconds,
-        "total": time.perf_counter() - started,
+        "total": before + time.perf_counter() - started,
     }
     finished["reproduce"] = {
         "command": command,
         "overrides": given,
         "versions": model.versions(),
         "device": torch_device(setup.accelerator),
+        "finished": datetime.now().isoformat(timespec="seconds"),
     }
     if logger is not None:
         log_final(setup, logger, finished)

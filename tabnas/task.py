@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from torch import Tensor
 
 from tabnas.metrics import auroc, recalls
@@ -128,8 +129,6 @@ def _numpy(column: Tensor | None) -> NDArray[Any] | None:
 
 N_GROUPS = 20
 """Of rows, left out one at a time for an interval."""
-STUDENT_T = 2.093
-"""Its 97.5 % quantile at N_GROUPS − 1 degrees of freedom."""
 LEAST = {"r2": -math.inf}  # of the others: 0
 MOST = {"loss": math.inf, "rmse": math.inf}  # of the others: 1
 
@@ -175,24 +174,27 @@ def with_intervals(
 ) -> dict[str, dict[str, Any]]:
     """By metric its `value` and `interval`, [low, high] at 95 %, by the delete-a-group jackknife (Kott 2001).
 
-    The interval tells of the finite number of rows, not of the spread between trainings. Without a metric that leaving
-    out a group would leave undefined.
+    The interval tells of the finite number of rows, not of the spread between trainings; None of a single row. Without
+    a metric that leaving out a group would leave undefined.
     """
     values = judged(task, outputs, target, weight)
+    if len(target) == 1:
+        return {name: {"value": value, "interval": None} for name, value in values.items()}
     n_groups = min(N_GROUPS, len(target))
     group = torch.arange(len(target)) % n_groups
     without: dict[str, list[float]] = {name: [] for name in values}
-    for left_out in range(n_groups if n_groups > 1 else 0):
+    for left_out in range(n_groups):
         kept = group != left_out
         part = outputs[kept], target[kept], None if weight is None else weight[kept]
         for name, value in {"loss": float(task.loss(*part)), **task.quick_metrics(*part)}.items():
             without[name].append(value)
     if isinstance(task, Classification) and "auroc" in values:
         without["auroc"] = task.auroc(outputs, target, weight, group)[1:].tolist()
-    told = {}
+    told: dict[str, dict[str, Any]] = {}
+    student_t = float(stdtrit(n_groups - 1, 0.975))
     for name, value in values.items():
         squares = sum((other - value) ** 2 for other in without[name])
-        half = STUDENT_T * math.sqrt(squares * (n_groups - 1) / n_groups)
+        half = student_t * math.sqrt(squares * (n_groups - 1) / n_groups)
         if math.isfinite(half):
             interval = [max(value - half, LEAST.get(name, 0.0)), min(value + half, MOST.get(name, 1.0))]
             told[name] = {"value": value, "interval": interval}

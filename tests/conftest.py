@@ -33,6 +33,19 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def optional_file() -> Callable[[str], Path]:
+    """A file that may not be shipped, of the folder that TABNAS_TEST_DATA names; without it the test is skipped."""
+
+    def path(name: str) -> Path:
+        found = Path(os.environ.get("TABNAS_TEST_DATA", ""), name).absolute()
+        if not found.is_file():
+            pytest.skip(f"needs {name} in TABNAS_TEST_DATA")
+        return found
+
+    return path
+
+
 class Toy(NamedTuple):
     """The paper's toy example (Figure 1)."""
 

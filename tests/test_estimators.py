@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -237,6 +238,41 @@ def test_a_saved_model_predicts_at_the_prompt(fitted, tmp_path):
     assert about["signature"]["target"] == {
         "name": "target", "task": "classification", "classes": ["never", "no", "yes"],
     }  # fmt: skip
+
+
+def test_saving_a_model_deletes_nothing_else(fitted, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    for taken in (tmp_path / "mine", tmp_path / "mine" / "notes.txt"):
+        with pytest.raises(ValueError, match=r"^folder: must be new, empty or a model's, got .*; name another"):
+            fitted.save_model(taken)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    fitted.save_model("~/m")
+    monkeypatch.chdir(tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    fitted.save_model(".")
+    assert {path.name for path in Path().iterdir()} == {"model.json", "weights.safetensors", "README.md", "notes.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "m"}
+    np.testing.assert_array_equal(Predictor(".", torch.float64)(features())["prediction"], fitted.predict(features()))
+
+
+def test_what_a_mistake_in_a_column_is_remedied_by():
+    X, y = features().assign(zip=[f"z{i}" for i in range(200)]), outcome()
+    new = TabNASClassifier(**SMALL, drop=["zip"])
+    with pytest.raises(ValueError, match=r"^kinds.zip: .*; give high_cardinality=hash, or drop=\[zip\]"):
+        clone(new).set_params(drop=None).fit(X, y)
+    odd = X["size"].astype(object).where(X.index % 9 > 0, "oops")
+    with pytest.raises(ValueError, match=r"^kinds.size: .*; if it is numerical, replace 'oops' by None; else give"):
+        clone(new).fit(X.assign(size=odd), y)
+    with pytest.raises(ValueError, match=r"^kinds.size: .*; replace it by None, or give kinds="):
+        clone(new).set_params(kinds={"size": "numerical"}).fit(X.assign(size=odd), y)
+    fitted = new.fit(X.assign(size=odd.where(odd != "oops", None)), y)
+    assert set(fitted.predictor_.columns) == {"size", "day", "on sale", "grade", "kind"}
+    np.testing.assert_array_equal(fitted.predict_proba(X), fitted.predict_proba(X.assign(zip="new")))
+    told = pytest.raises(ValueError, match=r"^y: must have at most .* classes .*; use TabNASRegressor")
+    with pytest.warns(UserWarning, match="could represent a regression problem"), told:
+        new.fit(X, np.arange(200))
 
 
 def test_nothing_is_written_unless_asked(tmp_path, monkeypatch):

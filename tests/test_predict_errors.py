@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from tabnas import predict
+from tabnas.errors import UserError
+from tabnas.predict import Predictor
 from tests.conftest import ROOT
 from tests.test_predict import SMALL, mixed
 
@@ -67,6 +70,7 @@ def test_a_closed_pipe_is_no_error(trained_once):
         (rewritten(lambda f: f.assign(prediction=1)), ("--keep", "prediction"), "--keep: must not be called"),
         (lambda f: None, ("--rows", "0"), "--rows: must be an integer"),
         (lambda f: None, ("--out", "out.xls"), "--out: must end in"),
+        (lambda f: Path("o.csv").symlink_to("mixed.csv"), ("--out", "o.csv"), "--out: must be another file"),
         (lambda f: Path("folder.csv").mkdir(), ("--out", "folder.csv"), "--out: must be a file that can be written"),
         (lambda f: None, ("--out", "no/such/out.csv"), "--out: must be a file that can be written"),
         (lambda f: Path("run/model/model.json").unlink(), (), "model: must be the folder of a finished run"),
@@ -83,6 +87,25 @@ def test_mistakes_are_told_in_one_line(trained_once, capsys, damage, arguments, 
     assert told in captured.err
     assert not Path("out.csv").exists()
     assert not list(Path().glob("*.partial"))
+
+
+def test_the_table_is_not_replaced_by_its_predictions(trained_once, capsys):
+    before = Path("mixed.csv").read_bytes()
+    assert predict.main(["run", "mixed.csv", "--out", "../copy/mixed.csv", "--keep", "size"]) == 2
+    assert "--out: must be another file than the table" in capsys.readouterr().err
+    assert Path("mixed.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "index",
+    [list("ab"), pd.to_datetime(["2024-01-01"] * 2), pd.MultiIndex.from_tuples([(0, "a"), (0, "b")]), [0.5, 1.5]],
+)
+def test_a_bad_cell_is_told_of_whatever_the_index(trained_once, index):
+    predictor, frame = Predictor("run"), mixed()[:2].assign(size=["1.5", "big"])
+    with pytest.raises(UserError, match=r"column size: must be numerical.* 'big in row 2'"):
+        predictor(frame.set_index(pd.Index(index) if isinstance(index, list) else index))
+    with pytest.raises(UserError, match=r"'big in row 1,001'"):
+        predictor(frame.set_index(pd.Index([7, 1000])))
 
 
 def test_an_earlier_file_is_kept_where_a_prediction_fails(trained_once, capsys):

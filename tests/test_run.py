@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ def folder_of(tmp_path: Path) -> Path:
 
 
 def without_seconds(value):
-    """A result with every duration blanked."""
+    """A result with every duration, and the time of its end, blanked."""
     if isinstance(value, dict):
-        return {k: 0 if k == "seconds" else without_seconds(v) for k, v in value.items()}
+        return {k: 0 if k in ("seconds", "finished") else without_seconds(v) for k, v in value.items()}
     return [without_seconds(v) for v in value] if isinstance(value, list) else value
 
 
@@ -57,6 +58,7 @@ def test_a_run_leaves_what_it_should(train_py, tmp_path):
     assert found["space"] == {"choices": [[8, 16, 32, 64]] * 2, "size": 16}
     assert found["reproduce"]["command"] == f"python train.py {' '.join(SHORT)}"
     assert found["reproduce"]["versions"] == model.load(folder)[1]["versions"]
+    assert datetime.fromisoformat(found["reproduce"]["finished"]) <= datetime.now()
     best = found["architectures"][found["best"]]["stand_alone"]
     test = found["architectures"][found["best"]]["test"]
     assert found["network"]["test"]["loss"]["value"] in [pytest.approx(loss, abs=1e-6) for loss in test["loss"]["runs"]]
@@ -203,6 +205,36 @@ def test_a_finished_run_taken_up_shows_its_result(train_py, tmp_path):
     assert again.code == 0
     assert "this run had finished" in again.err
     assert again.out.splitlines()[:-1] == first.out.splitlines()[:-1]
+
+
+@pytest.mark.parametrize(
+    ("stopped_in", "left"),
+    [
+        ("tabnas.pipeline.candidates", "checkpoints/last.ckpt"),
+        ("tabnas.run.save_network", "search.json"),
+        ("tabnas.retrain.evaluate", "retrain/*.ckpt"),
+        ("tabnas.run.save_network", "retrain/*.json"),
+    ],
+)
+def test_the_seconds_of_a_run_taken_up_are_those_of_all_sessions(train_py, tmp_path, monkeypatch, stopped_in, left):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stopped_in, stop)
+        assert train_py(*SHORT, "hydra.run.dir=run").code == 130
+    path = next((tmp_path / "run").glob(left))
+    if path.suffix == ".ckpt":
+        content = torch.load(path, weights_only=True)
+        content["tabnas"]["seconds"] = 1000
+        torch.save(content, path)
+    else:
+        content = json.loads(path.read_text())
+        (content["search"] if left == "search.json" else content[0])["seconds"] = 1000
+        path.write_text(json.dumps(content))
+    assert train_py("resume=run").code == 0
+    seconds = result.read(tmp_path / "run")["seconds"]
+    assert 1000 <= seconds["search"] + seconds["retrain"] <= seconds["total"] < 1500
 
 
 def test_a_new_run_does_not_take_over_another_ones_folder(train_py, tmp_path):

@@ -72,9 +72,23 @@ def test_intervals_are_those_of_leaving_groups_out():
             kept = torch.arange(90) % 20 != group
             without.append(judged(MANY, outputs[kept], target[kept], weight[kept])[name])
         value = judged(MANY, outputs, target, weight)[name]
-        half = 2.093 * (19 / 20 * sum((one - value) ** 2 for one in without)) ** 0.5
+        half = 2.0930240544 * (19 / 20 * sum((one - value) ** 2 for one in without)) ** 0.5
         assert told[name]["value"] == pytest.approx(value)
         assert told[name]["interval"] == pytest.approx([value - half, value + half])
+
+
+def test_an_interval_of_few_rows_is_by_as_many_groups():
+    outputs, target = torch.randn(3, 4), torch.arange(3)
+    value = MANY.loss(outputs, target).item()
+    without = [MANY.loss(outputs[kept], target[kept]).item() for kept in ([1, 2], [0, 2], [0, 1])]
+    half = 4.3027 * (2 / 3 * sum((one - value) ** 2 for one in without)) ** 0.5
+    told = with_intervals(MANY, outputs, target)["loss"]["interval"]
+    assert told == pytest.approx([max(0, value - half), value + half], rel=1e-4)
+
+
+def test_a_single_row_has_no_interval():
+    told = with_intervals(Regression(0.0, 1.0), torch.randn(1, 1), torch.randn(1))
+    assert {name: metric["interval"] for name, metric in told.items()} == {"loss": None, "rmse": None, "r2": None}
 
 
 def test_intervals_keep_to_what_a_metric_can_be():

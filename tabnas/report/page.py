@@ -17,8 +17,11 @@ LOCK = ".report.lock"
 
 def write(folder: Path) -> Path:
     """Make the page of a run, or of a folder of runs, in it; its path. UserError where the folder has no results."""
-    if source.is_run(folder) or not folder.is_dir():
+    if source.is_run(folder):
         return _write(folder)
+    if not source.holds_runs(folder):
+        rule = f"must be the folder of a run (with {source.FILE} in it), or one that holds runs' folders"
+        raise UserError("DIR", rule, str(folder), "see outputs/")
     try:
         with FileLock(folder / LOCK):
             return _write(folder)
@@ -30,10 +33,7 @@ def _write(folder: Path) -> Path:
     if source.is_run(folder):
         template, tell = "run.html", lambda: run.tell(source.read(folder), folder.resolve().name)
     else:
-        if not folder.is_dir() or not (jobs := source.jobs(folder)):
-            rule = f"must be the folder of a run (with {source.FILE} in it), or one that holds runs' folders"
-            raise UserError("DIR", rule, str(folder), "see outputs/")
-        template, tell = "sweep.html", lambda: sweep.tell(jobs, folder.resolve().name)
+        template, tell = "sweep.html", lambda: sweep.tell(source.jobs(folder), folder.resolve().name)
     try:
         text = _environment().get_template(template).render(tell())
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError) as error:

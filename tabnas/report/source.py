@@ -10,6 +10,7 @@ from tabnas.errors import UserError
 
 FILE = "result.json"
 PAGE = "report.html"
+STUDY = "study.json"
 VERSION = 1
 TOY = "known losses"
 """The task of toy runs, whose results are of another form."""
@@ -56,7 +57,11 @@ def read(folder: Path) -> Result:
 
 def jobs(folder: Path) -> list[Job]:
     """The runs that a folder holds, finished or not, in natural order of their names."""
-    return [_job(child) for child in sorted(folder.iterdir(), key=_natural) if is_run(child) or _was_run(child)]
+    return [_job(child) for child in sorted(filter(_was_run, folder.iterdir()), key=_natural)]
+
+
+def holds_runs(folder: Path) -> bool:
+    return folder.is_dir() and any(map(_was_run, folder.iterdir()))
 
 
 def is_run(folder: Path) -> bool:
@@ -64,7 +69,7 @@ def is_run(folder: Path) -> bool:
 
 
 def _was_run(folder: Path) -> bool:
-    return (folder / "run.yaml").is_file() or (folder / ".hydra").is_dir()
+    return is_run(folder) or (folder / "run.yaml").is_file() or (folder / ".hydra").is_dir()
 
 
 def _job(folder: Path) -> Job:
@@ -73,6 +78,8 @@ def _job(folder: Path) -> Job:
             return Job(folder.name, folder, read(folder))
         except UserError as error:
             return Job(folder.name, folder, None, str(error))
+    if (folder / STUDY).is_file():
+        return Job(folder.name, folder, None, "a study, which is told of in its study.md")
     if (folder / "run.yaml").is_file():
         return Job(folder.name, folder, None, "running, or stopped before its end; resume goes on with it")
     return Job(folder.name, folder, None, "ended before it began; its log says why")

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-METRICS = {"balanced_error": "balanced error", "auroc": "AUROC", "log_loss": "log loss", "rmse": "RMSE", "r2": "R²"}
+METRICS = {"balanced_error": "balanced error", "auroc": "AUROC", "rmse": "RMSE", "r2": "R²"}
 COSTS = {"params": "parameters", "flops": "multiply-accumulates", "latency_us": "µs of latency"}
 METHODS = {
     "tabnas": "reinforcement learning that rejects networks over the limit",
@@ -56,7 +56,9 @@ def spread(told: Mapping[str, Any]) -> str:
 
 
 def interval(told: Mapping[str, Any]) -> str:
-    """`[low, high]`."""
+    """`[low, high]`, or nothing where there is none."""
+    if told["interval"] is None:
+        return ""
     low, high = told["interval"]
     return f"[{number(low, told['value'])}, {number(high, told['value'])}]"
 

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 FILE, TABLES = "study.json", "study.md"
 """What a study leaves in place of result.json, beside its figures."""
+SECONDS = "seconds.txt"
+"""What a study with jobs has taken so far, in all sessions, until it ends."""
 PIPE_WIDTH = 160
 
 
@@ -30,9 +32,19 @@ def run_study(study: Study, setup: Any, about: dict[str, Any], started: float) -
         log.warning("resume: this study had finished; nothing was searched")
         found: dict[str, Any] = json.loads(path.read_text())
     else:
+        so_far = folder / SECONDS
+        started -= float(so_far.read_text()) if so_far.exists() else 0.0
         with Display() as display:
             display.speed_estimate_period = 3600  # jobs take seconds to minutes
-            outcome = study.run(setup, display.phase("study", "steps" if study.known_losses else "jobs"))
+            show = display.phase("study", "steps" if study.known_losses else "jobs")
+
+            def progress(done: int, total: int) -> None:
+                show(done, total)
+                if not study.known_losses:  # which begins anew when resumed
+                    text = f"{time.perf_counter() - started:.1f}"
+                    write_whole(so_far, lambda file: file.write(text.encode()))
+
+            outcome = study.run(setup, progress)
         seconds = {"total": time.perf_counter() - started}
         found = {"version": 1, "study": study.name, "seconds": seconds, **about, **outcome}
         study.write(found, setup)
@@ -40,6 +52,7 @@ def run_study(study: Study, setup: Any, about: dict[str, Any], started: float) -
         write_whole(folder / TABLES, lambda file: file.write(f"{text}\n".encode()))
         text = json.dumps(found, indent=1, allow_nan=False)
         write_whole(path, lambda file: file.write(text.encode()))
+        so_far.unlink(missing_ok=True)
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)

@@ -7,7 +7,6 @@ import io
 import lzma
 import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,6 @@ import torch
 
 from tabnas.data import files
 from tabnas.errors import UserError
-
-ADULT = Path(__file__).parents[3] / "shared" / "data" / "adult.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -199,14 +196,14 @@ def test_numbers_as_names_are_fine_where_the_target_is_one_of_the_names(tmp_path
     assert files.load(path=str(tmp_path / "t.csv"), target="label").n_numerical == 2
 
 
-@pytest.mark.skipif(not ADULT.exists(), reason="needs adult.parquet")
-def test_adult(tmp_path):
-    table = files.load(path=str(ADULT), target="income", min_count=10)
+def test_adult(optional_file, tmp_path):
+    path = optional_file("adult.parquet")
+    table = files.load(path=str(path), target="income", min_count=10)
     assert (table.n_numerical, len(table.cardinalities)) == (6, 8)
     assert table.task.classes == ("<=50K", ">50K")
     assert table.train.n_rows + table.valid.n_rows == 48_842
     missing = {c.name: c.missing for c in table.columns}
     assert missing["workclass"] == pytest.approx(2799 / 48_842)
     assert not any(c.became.startswith("dropped") for c in table.columns)
-    pd.read_parquet(ADULT).to_csv(tmp_path / "adult.csv.gz", index=False)
+    pd.read_parquet(path).to_csv(tmp_path / "adult.csv.gz", index=False)
     assert same(files.load(path=str(tmp_path / "adult.csv.gz"), target="income", min_count=10), table)

@@ -8,6 +8,7 @@ from tabnas import report
 from tabnas import result as results
 from tabnas.report import source
 from tabnas.report.__main__ import main
+from tabnas.study import run as study
 from tabnas.toy.search import TASK
 from tests.report.results import full, leave, result
 
@@ -16,6 +17,7 @@ def test_names_are_those_of_the_runs():
     assert source.FILE == results.FILE
     assert source.VERSION == results.VERSION
     assert source.TOY == TASK
+    assert source.STUDY == study.FILE
 
 
 def test_a_run(tmp_path, capsys, monkeypatch):
@@ -68,6 +70,7 @@ def test_a_folder_without_runs(tmp_path, capsys, make):
     make(tmp_path / "x")
     assert main([str(tmp_path / "x")]) == 2
     assert "must be the folder of a run" in capsys.readouterr().err
+    assert not [*tmp_path.glob("x/*")]
 
 
 def test_others_are_made_though_one_fails(tmp_path, capsys):

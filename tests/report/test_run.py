@@ -108,6 +108,14 @@ def test_counts_curves_and_probabilities_of_the_search(page_of):
     ]  # fmt: skip
 
 
+def test_a_single_row_without_an_interval(page_of):
+    content = full()
+    content["network"]["test"]["loss"]["interval"] = None
+    text = page_of(content).text
+    assert "0.4444" in text
+    assert "None" not in text
+
+
 def test_how_to_reproduce_it(page_of):
     text = page_of(full()).text
     assert "python train.py 'dataset.path=a b.csv'" in text

@@ -117,6 +117,13 @@ def test_jobs_alone_that_have_not_finished(tmp_path):
     assert "1 run, 0 of them finished" in Page(write(tmp_path / "sweep").read_text()).text
 
 
+def test_a_study_among_runs_is_told_of_as_one(tmp_path):
+    (tmp_path / "sweep" / "0").mkdir(parents=True)
+    for name in ("run.yaml", "study.json"):
+        (tmp_path / "sweep" / "0" / name).touch()
+    assert "0 a study, which is told of in its study.md" in Page(write(tmp_path / "sweep").read_text()).text
+
+
 def test_different_data_sets_are_not_ranked(page_of):
     other = job(0.1)
     other["dataset"]["name"] = other["config"]["dataset"]["name"] = "others"

@@ -15,6 +15,22 @@ def found_in(folder):
     return json.loads((folder / "study.json").read_text())
 
 
+def test_the_seconds_of_a_study_taken_up_are_those_of_all_sessions(study, train_py, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tabnas.study.tradeoff.Tradeoff.write", stop)
+        folder, outcome = study("tradeoff", "study.pool=2", "study.bands=1", "study.retrainings=1")
+    assert outcome.code == 130
+    so_far = folder / "seconds.txt"
+    assert 0 < float(so_far.read_text()) < 500
+    so_far.write_text("1000")
+    assert train_py(f"resume={folder}").code == 0
+    assert 1000 < found_in(folder)["seconds"]["total"] < 1500
+    assert not so_far.exists()
+
+
 @pytest.mark.slow
 def test_compare(study, train_py):
     folder, outcome = study("compare", *FEW)

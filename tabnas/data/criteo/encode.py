@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tabnas.data.criteo.numbers import Log, Original, Quantile, Scaling, Standard, scaled
 from tabnas.data.criteo.text import CATEGORIES, INTEGERS
 from tabnas.data.criteo.vocabulary import Vocabulary, hashed
-from tabnas.data.frame.values import MISSING_TOKENS, numbers, texts, tidied
+from tabnas.data.frame.values import MISSING_TOKENS, line_of, numbers, texts, tidied
 from tabnas.data.table import MISSING
 from tabnas.errors import UserError
 
@@ -83,5 +83,5 @@ def _require(column: pd.Series, fits: NDArray[np.bool_], rule: str) -> None:
     wrong = ~fits & column.notna().to_numpy(bool)
     if wrong.any():
         row = int(np.argmax(wrong))
-        given = f"{column.iloc[row]} in row {column.index[row] + 1:,}"
+        given = f"{column.iloc[row]} in row {line_of(column, row):,}"
         raise UserError(f"column {column.name}", f"must be {rule} in every row, as in training", given, "correct it")

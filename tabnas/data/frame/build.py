@@ -176,7 +176,7 @@ def _names(given: Collection[str] | None) -> tuple[str, ...]:
     """A config reads a column's name as a number where it looks like one."""
     if isinstance(given, str):
         raise UserError("dataset.drop", "must be a list of columns", given, f"write [{given}]")
-    return tuple(map(str, given or ()))
+    return tuple(map(str, () if given is None else given))
 
 
 def _kinds(given: Mapping[str, str] | None) -> dict[str, str]:

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 from sklearn.preprocessing import QuantileTransformer
 
 from tabnas.data.frame.kinds import misfits
-from tabnas.data.frame.values import LARGEST, READERS, texts, tidied
+from tabnas.data.frame.values import LARGEST, READERS, line_of, texts, tidied
 from tabnas.data.table import MISSING, N_RESERVED, RARE, UNSEEN
 from tabnas.errors import UserError
 
@@ -51,7 +51,7 @@ class Numerical:
         if wrong.any():
             rule = f"must be {self.kind}, as in training" + (f", and below {LARGEST:g}" if self.kind != "date" else "")
             row = int(np.argmax(wrong))
-            given = f"{column.iloc[row]} in row {column.index[row] + 1:,}"
+            given = f"{column.iloc[row]} in row {line_of(column, row):,}"
             raise UserError(f"column {self.name}", rule, given, "correct it, or leave the cell empty")
 
     @staticmethod

@@ -40,6 +40,12 @@ def tidied(column: pd.Series, missing_tokens: Collection[str | float]) -> pd.Ser
     return text.mask(text.isin([str(token) for token in missing_tokens]))
 
 
+def line_of(column: pd.Series, row: int) -> int:
+    """The row's number in its table, from 1: by the index, where that is one of numbers, as of a piece of a file."""
+    dtype = column.index.dtype
+    return int(column.index[row] if isinstance(dtype, np.dtype) and dtype.kind in "iu" else row) + 1
+
+
 def as_numbers(column: pd.Series) -> pd.Series:
     """The tidied column, as numbers if it is text that holds nothing else; it is quicker to work with."""
     if not is_text(column) or np.isnan(numbers(column.dropna().iloc[:100])).any():

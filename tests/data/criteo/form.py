@@ -3,7 +3,6 @@
 import functools
 import io
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,6 @@ from scipy.special import ndtri
 
 from tabnas.data.criteo.made_up import blocks
 from tabnas.data.criteo.text import CATEGORIES, INTEGERS, NAMES
-
-REAL = Path(__file__).parents[4] / "shared" / "data" / "criteo_dac_8000.txt.gz"
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from tabnas.data.criteo.made_up import blocks
 from tabnas.data.criteo.numbers import METHODS
 from tabnas.data.criteo.text import CATEGORIES, INTEGERS
 from tabnas.data.criteo.vocabulary import hashed
-from tests.data.criteo.form import REAL, expected, text
+from tests.data.criteo.form import expected, text
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,10 @@ def test_is_what_pandas_makes_of_it(content, numerical, tmp_path):
     assert table.train.target.dtype == torch.uint8
 
 
-def test_the_first_real_rows_are_what_pandas_makes_of_them(tmp_path):
-    if not REAL.exists():
-        pytest.skip("Criteo's rows may not be shipped")
-    table = load(path=REAL, cache=tmp_path)
-    assert_is(table, expected(gzip.decompress(REAL.read_bytes())), rtol=1e-6)
+def test_the_first_real_rows_are_what_pandas_makes_of_them(optional_file, tmp_path):
+    path = optional_file("criteo_dac_8000.txt.gz")
+    table = load(path=path, cache=tmp_path)
+    assert_is(table, expected(gzip.decompress(path.read_bytes())), rtol=1e-6)
     n_missing = sum(column.missing for column in table.columns) * (table.train.n_rows + table.valid.n_rows)
     assert round(n_missing) == 45_592
 
