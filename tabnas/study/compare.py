@@ -161,7 +161,7 @@ class Compare:
                     "cost": seconds / unit,
                     "trained": len(trainings),
                     **{key: outcome["search"].get(key) for key in ("seconds", "weight_updates", "forward_passes")},
-                    "prob_valid": outcome["search"]["prob_valid"],
+                    "prob_valid": outcome["search"]["prob_valid"] if outcome["search"]["leading"] else None,
                 }
             )
         found: Found = {"method": name, "runs": runs, "errors": errors}

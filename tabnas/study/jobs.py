@@ -43,11 +43,13 @@ class Search:
 
     settings: changes to the study's config, by key; a key may be a group, such as `search`.
     one_shot: architectures whose one-shot losses are wanted.
+    controller: whether its probabilities are wanted.
     """
 
     name: str
     settings: Mapping[str, Any]
     one_shot: Sequence[Widths] = field(default=(), compare=False)
+    controller: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,16 @@ def _training(folder: Path, own: Path, job: Training) -> Outcome:
 
 
 def _check(searches: Sequence[Search], setup: Setup) -> None:
-    """Raise UserError for a search whose settings cannot work."""
+    """Raise UserError for a search whose settings cannot work, or that has nothing of what is wanted of it."""
     for job in {str(job.settings): job for job in searches}.values():
-        build(_config(setup.folder, job.settings), setup.folder, setup.table)
+        built = cast(Setup, build(_config(setup.folder, job.settings), setup.folder, setup.table))
+        method = built.search.method
+        if job.controller and not method.has_controller:
+            rule = "must have a controller, whose probabilities are wanted"
+            raise UserError(f"study.methods.{job.name}", rule, method.name, "leave it out")
+        if job.one_shot and not method.trains_supernet:
+            rule = "must train a SuperNet, whose one-shot losses are wanted"
+            raise UserError("search", rule, method.name, "one_shot_uniform is the SuperNet alone")
 
 
 def _config(folder: Path, settings: Mapping[str, Any]) -> DictConfig:

@@ -95,6 +95,22 @@ def test_calibration(study):
     assert found["between_seeds"]["kendall"] == rank_correlation(losses[:, 0], losses[:, 1])
 
 
+def test_calibration_varies_what_rows_are_served_by_and_what_is_null(study):
+    grid = "study.grid=[{key: dataset.batch_size, values: [64, 128]}, {key: search.max_rows, values: [100]}]"
+    folder, outcome = study("calibration", "study.pool=5", "study.seeds=1", "search.max_rows=null", grid)
+    assert (outcome.code, outcome.err) == (0, "")
+    searches = [job["search"] for job in outcomes_in(folder).values() if "search" in job]
+    assert len({search["weight_updates"] for search in searches}) == 2
+
+
+def test_calibration_needs_a_supernet(study):
+    grid = "study.grid=[{key: trainer.max_epochs, values: [1]}]"
+    folder, outcome = study("calibration", "study.pool=5", "search=random", "search.num_architectures=5", grid)
+    assert outcome.code == 2
+    assert "search: must train a SuperNet, whose one-shot losses are wanted, got 'random'" in outcome.err
+    assert not list(folder.glob("jobs/*"))
+
+
 def test_probabilities(study):
     folder, outcome = study("probabilities", "~study.methods.tabnas_N256", "~study.methods.tunas_abs")
     assert (outcome.code, outcome.err) == (0, "")
@@ -118,15 +134,18 @@ def test_table4(study):
 
 @pytest.mark.slow
 def test_ablations(study):
-    kept = ("tabnas", "omitted", "most_probable")
+    kept = ("tabnas", "omitted", "most_probable", "alone")
     others = ("estimated", "skips_infeasible", "omitted_skips", "no_warmup")
     less = [f"~study.methods.{name}" for name in others] + [f"~study.predictions.{name}" for name in others]
-    folder, outcome = study("ablations", "study.seeds=2", "study.pool=5", *less)
+    more = ("+search@study.methods.alone=one_shot_uniform", "+study.predictions.alone.prob_valid=rises")
+    folder, outcome = study("ablations", "study.seeds=2", "study.pool=5", *less, *more)
     assert (outcome.code, outcome.err) == (0, "")
     assert is_figure(folder / "prob_valid.png")
     found, jobs = found_in(folder), outcomes_in(folder)
     assert tuple(method["method"] for method in found["methods"]) == kept
-    for method in found["methods"]:
+    assert found["methods"][-1]["prob_valid"] is None
+    assert "P(V) rises: no controller" in outcome.out
+    for method in found["methods"][:-1]:
         ends = [jobs[f"{method['method']}-seed{seed}"]["search"]["prob_valid"] for seed in (0, 1)]
         assert method["prob_valid"]["value"] == pytest.approx(np.mean(ends))
     assert "P(V) falls: " in outcome.out
