@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from omegaconf import DictConfig, OmegaConf
 
 from tabnas.build import LATENCIES, Setup, build, table_from
@@ -80,8 +80,7 @@ def carry_out(
     processes: None for one on each core, on a GPU one. progress: called with jobs done, and jobs there are.
     """
     if processes is None:
-        processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        processes = processes if setup.accelerator == "cpu" else 1
+        processes = cpu_count() if setup.accelerator == "cpu" else 1
     outcomes: dict[str, Outcome] = {}
     while True:
         jobs = {job.name: job for job in plan(outcomes)}
@@ -99,11 +98,16 @@ def carry_out(
 
 
 def _in_processes(folder: Path, jobs: Sequence[Job], processes: int) -> Iterator[str]:
-    """Do the jobs; their names, as they are done."""
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    with parallel_config("loky", n_jobs=min(processes, len(jobs) or 1), inner_max_num_threads=threads):
-        parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-        yield from parallel(delayed(do)(folder, job, os.getpid()) for job in jobs)
+    """Do the jobs, each on its share of the cores, even one that is left alone; their names, as they are done."""
+    before = torch.get_num_threads()
+    threads = before if "OMP_NUM_THREADS" in os.environ else max(1, cpu_count() // processes)
+    torch.set_num_threads(threads)  # a single process is this one
+    try:
+        with parallel_config("loky", n_jobs=min(processes, len(jobs) or 1), inner_max_num_threads=threads):
+            parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+            yield from parallel(delayed(do)(folder, job, os.getpid()) for job in jobs)
+    finally:
+        torch.set_num_threads(before)
 
 
 def do(folder: Path, job: Job, study: int) -> str:
