@@ -16,7 +16,8 @@ from tabnas.statistics import pearson, rank_correlation
 from tabnas.study import pool
 from tabnas.study.figures import COLOURS, save
 from tabnas.study.jobs import Job, Outcomes, Search, Training, carry_out
-from tabnas.study.words import bracketed, table
+from tabnas.study.outcomes import failed_trainings, succeeded
+from tabnas.study.words import bracketed, left_out, table
 
 Found = dict[str, Any]
 FEWEST = 5  # architectures
@@ -97,7 +98,9 @@ class Calibration:
 
     def analysis(self, searches: Sequence[Search], trainings: Sequence[Training], outcomes: Outcomes) -> Found:
         """study.json's content, from the jobs' outcomes alone."""
-        losses = np.array([[run["loss"] for run in outcomes[job.name]["runs"]] for job in trainings])
+        trained = succeeded(trainings, outcomes)
+        known = [job in trained for job in trainings]
+        losses = np.array([[run["loss"] for run in outcomes[job.name]["runs"]] for job in trained])
         stand_alone = losses.mean(axis=1)
         half = losses.shape[1] // 2
         halves = (losses[:, :half].mean(axis=1), losses[:, half:].mean(axis=1)) if half else None
@@ -108,7 +111,7 @@ class Calibration:
             if "error" in outcome:
                 settings.append({**row, "error": outcome["error"]})
                 continue
-            one_shot = outcome["one_shot"]
+            one_shot = list(itertools.compress(outcome["one_shot"], known))
             settings.append(
                 {
                     **row,
@@ -122,12 +125,13 @@ class Calibration:
         return {
             "architectures": [
                 {"widths": outcomes[job.name]["widths"], "losses": row, "costs": outcomes[job.name]["costs"]}
-                for job, row in zip(trainings, losses.tolist(), strict=True)
+                for job, row in zip(trained, losses.tolist(), strict=True)
             ],
             "settings": settings,
             "best_loss": float(stand_alone.min()),
             "median_loss": float(np.median(stand_alone)),
             "between_seeds": halves and {"pearson": pearson(*halves), "kendall": rank_correlation(*halves)},
+            "failed_trainings": failed_trainings(outcomes),
         }
 
     def tables(self, found: Found) -> list[Table]:
@@ -161,6 +165,7 @@ class Calibration:
                 f"\nbetween stand-alone trainings of other seeds: Pearson {bracketed(halves['pearson'])}, "
                 f"Kendall {bracketed(halves['kendall'])}"
             )
+        caption += left_out(found.get("failed_trainings", ()), "trainings")
         return [table(self.name, columns, rows, caption, left=len(keys))]
 
     def write(self, found: Found, setup: Setup) -> None:

@@ -68,7 +68,8 @@ class Training:
 Job = Search | Training
 Outcomes = Mapping[str, Outcome]
 """By the job's name. Of a search what pipeline.searched finds, and `one_shot`, a loss for each architecture asked for;
-or `error`, why it failed. Of a training `widths`, `costs` and `runs`, a dict for each seed as Retraining has it."""
+or `error`, why it failed. Of a training `widths`, `costs` and `runs`, a dict for each seed as Retraining has it; or
+`widths` and `error`."""
 
 
 def carry_out(
@@ -159,11 +160,14 @@ def _search(folder: Path, own: Path, job: Search) -> Outcome:
 def _training(folder: Path, own: Path, job: Training) -> Outcome:
     setup = _study_setup(folder)
     retraining = replace(setup.retraining, folder=own)
-    runs = [
-        outcome
-        for seeds in retraining.groups(job.widths, job.seeds)
-        for outcome in retraining.outcomes(job.widths, seeds)
-    ]
+    try:
+        runs = [
+            outcome
+            for seeds in retraining.groups(job.widths, job.seeds)
+            for outcome in retraining.outcomes(job.widths, seeds)
+        ]
+    except UserError as error:
+        return {"widths": list(job.widths), "error": str(error)}
     for seed in job.seeds:
         retraining.weights(job.widths, seed).unlink(missing_ok=True)
     return {"widths": list(job.widths), "costs": setup.costs(job.widths), "runs": runs}
