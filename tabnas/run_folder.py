@@ -46,13 +46,26 @@ def forget(folder: Path) -> None:
 def check_for_processes(cfg: DictConfig) -> None:
     """UserError if the command cannot be that of several processes and is."""
     hydra = HydraConfig.get()
-    trainer = cfg.get("trainer") or {}
-    given = "×".join(str(trainer.get(key, 1)) for key in ("num_nodes", "devices"))
+    given = _processes(cfg)
     if hydra.mode == RunMode.MULTIRUN and given != "1×1":
         remedy = "leave out -m, and start one such run after another"
         raise UserError("trainer.devices", "must be 1 in a sweep, whose jobs are one process each", given, remedy)
+    _check_study(cfg)
     if started_by_torchrun() and not any(o.startswith(("hydra.run.dir=", "resume=")) for o in _given()):
         raise UserError("hydra.run.dir", "must be given under torchrun, one folder for all", None, "name a new folder")
+
+
+def _processes(cfg: DictConfig) -> str:
+    trainer = cfg.get("trainer") or {}
+    return "×".join(str(trainer.get(key, 1)) for key in ("num_nodes", "devices"))
+
+
+def _check_study(cfg: DictConfig) -> None:
+    """UserError for a study of several processes."""
+    given = "torchrun" if started_by_torchrun() else _processes(cfg)
+    if "study" in cfg and given != "1×1":
+        rule = "must be one process with trainer.devices=1, which starts one for each job"
+        raise UserError("study", rule, given, "study.processes is how many jobs are done at a time")
 
 
 def _given() -> list[str]:
@@ -85,6 +98,7 @@ def config_to_resume(cfg: DictConfig, folder: Path) -> DictConfig:
     for key in DEVICES:
         if any(o.startswith(f"{key}=") for o in given):
             OmegaConf.update(was, key, OmegaConf.select(cfg, key), merge=False)
+    _check_study(was)
     if _n_devices(was) * OmegaConf.select(was, "search.replicas_per_device", default=1) != replicas:
         if replicas % _n_devices(was):
             rule = f"must, times trainer.num_nodes, divide the {replicas} replicas of the run"

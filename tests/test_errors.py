@@ -217,6 +217,7 @@ def test_require_number(given):
     ("arguments", "line"),
     [
         (("-m", "trainer.devices=2"), "trainer.devices: must be 1 in a sweep"),
+        (("experiment=study/compare", "trainer.devices=2"), "study: must be one process with trainer.devices=1"),
         (("trainer.num_nodes=2",), "trainer.num_nodes: must go with torchrun on each machine"),
         (("trainer.devices=0",), "trainer.devices: must be"),
         (("dataset=toy", "search.replicas_per_device=8"), "search.replicas_per_device: must be 1 with known losses"),
@@ -226,6 +227,19 @@ def test_devices_that_cannot_be(train_py, arguments, line):
     outcome = train_py(*arguments)
     assert outcome.code == 2
     assert f"tabnas: error: {line}" in outcome.err
+
+
+def test_a_study_is_one_process_when_resumed_and_under_torchrun(train_py, tmp_path, monkeypatch):
+    (tmp_path / "was").mkdir()
+    was = "study: {}\ntrainer: {devices: 1}\nsearch: {replicas_per_device: 2}\n"
+    (tmp_path / "was" / "run.yaml").write_text(was)
+    outcome = train_py("resume=was", "trainer.devices=2")
+    assert (outcome.code, "study: must be one process" in outcome.err) == (2, True)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "id")
+    outcome = train_py("experiment=study/compare", "hydra.run.dir=run")
+    assert outcome.code == 2
+    assert "study: must be one process" in outcome.err
+    assert "got 'torchrun'" in outcome.err
 
 
 @pytest.mark.skipif(find_spec("torch_xla") is not None, reason="torch-xla is here")

@@ -51,13 +51,11 @@ def test_without_a_supernet_there_is_no_ranking():
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=12))
 def test_the_verdict_follows_from_the_figures(pairs):
     found = assess(architectures(*zip(*pairs, strict=True)), LAST)
-    tau = kendalltau(*zip(*pairs, strict=True)).statistic
     if found["kendall"]["value"] is None:
         assert found["verdict"] == "unclear"
         return
-    assert found["kendall"]["value"] == pytest.approx(tau)
-    low, high = found["kendall"]["interval"]
-    assert {"trusted": tau >= ENOUGH and low > 0, "not trusted": tau <= 0 or high < ENOUGH, "unclear": True}[
-        found["verdict"]
-    ]
+    tau, (low, high) = found["kendall"]["value"], found["kendall"]["interval"]
+    assert tau == pytest.approx(kendalltau(*zip(*pairs, strict=True)).statistic)
+    assert (found["verdict"] == "trusted") == (tau >= ENOUGH and low > 0)
+    assert (found["verdict"] == "not trusted") == (tau <= 0 or high < ENOUGH)
     assert re.search(r"\d architectures", found["words"])

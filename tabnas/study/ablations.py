@@ -47,7 +47,8 @@ class Ablations(Compare):
         for method in found["methods"]:
             if method["runs"]:
                 method["history"] = self._history(setup, method["method"], outcomes)
-                method["prob_valid"] = mean([run["prob_valid"] for run in method["runs"]])
+                at_end = [run["prob_valid"] for run in method["runs"]]
+                method["prob_valid"] = None if None in at_end else mean(at_end)  # without a controller
         return found
 
     def _history(self, setup: Setup, method: str, outcomes: Outcomes) -> list[Found]:
@@ -72,11 +73,12 @@ class Ablations(Compare):
             if "loss" in predicted and method["less_first"]:
                 told.append(f"loss {predicted['loss']}: {judged(method['less_first'], predicted['loss'])}")
             if "prob_valid" in predicted and at_first is not None:
-                moved = _less(method["prob_valid"], at_first)
-                told.append(f"P(V) {predicted['prob_valid']}: {judged(moved, predicted['prob_valid'])}")
+                end, how = method["prob_valid"], predicted["prob_valid"]
+                told.append(f"P(V) {how}: {judged(_less(end, at_first), how) if end else 'no controller'}")
             rows.append([
                 method["method"], "" if not method["less_first"] else plus_minus(method["less_first"], sign=True),
-                f"{np.mean([run['params'] for run in method['runs']]):,.0f}", plus_minus(method["prob_valid"], 3),
+                f"{np.mean([run['params'] for run in method['runs']]):,.0f}",
+                "" if method["prob_valid"] is None else plus_minus(method["prob_valid"], 3),
                 "\n".join(told) or "the paper says nothing",
             ])  # fmt: skip
         columns = (
@@ -84,7 +86,7 @@ class Ablations(Compare):
             "the paper's prediction: the finding",
         )  # fmt: skip
         caption = "95 % intervals over runs, differences by seed"
-        if at_first is not None and first["runs"]:
+        if at_first is not None and first["runs"] and first["prob_valid"]:
             end = plus_minus(first["prob_valid"], 3)
             caption += f"; P(V) at first {at_first:.3f}, at the end of {first['method']} {end}"
         made = table(self.name, columns, rows, caption)

@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from omegaconf import MISSING, DictConfig, OmegaConf
 from rich.table import Table
 
-from tabnas.build import Setup
-from tabnas.errors import UserError, require_integer
+from tabnas.build import SERVING, Setup
+from tabnas.errors import UserError, require_integer, unknown
 from tabnas.space import Widths
 from tabnas.statistics import pearson, rank_correlation
 from tabnas.study import pool
 from tabnas.study.figures import COLOURS, save
 from tabnas.study.jobs import Job, Outcomes, Search, Training, carry_out
-from tabnas.study.words import bracketed, table
+from tabnas.study.outcomes import failed_trainings, succeeded
+from tabnas.study.words import bracketed, left_out, table
 
 Found = dict[str, Any]
 FEWEST = 5  # architectures
@@ -24,7 +26,8 @@ FEWEST = 5  # architectures
 class Calibration:
     """SuperNets trained with each combination of some settings, beside stand-alone trainings of the same architectures.
 
-    grid: keys of the config and values for each: [{key: search.weight_draws, values: [p, valid]}, …].
+    grid: keys of the config and values for each: [{key: search.weight_draws, values: [p, valid]}, …]. The table, the
+        stand-alone trainings and the processes are the study's; of `dataset` SERVING alone can be varied.
     pool: feasible architectures, drawn uniformly, each trained with `seeds` seeds, whose mean loss counts. With two
         or more, the correlation between one half of the seeds and the other tells how well a stand-alone training
         agrees with another, which bounds what a SuperNet can reach.
@@ -46,7 +49,8 @@ class Calibration:
             raise UserError("study.grid", "must be a list", grid, remedy)
         for entry in grid:
             values = entry.get("values") if isinstance(entry, Mapping) and set(entry) == {"key", "values"} else None
-            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            named = values is not None and isinstance(entry["key"], str)
+            if not named or isinstance(values, str) or not isinstance(values, Sequence) or not values:
                 raise UserError("study.grid", "must have a key and a list of values in each entry", entry, remedy)
         require_integer("study.pool", pool, low=FEWEST, remedy="40 will do")
         require_integer("study.seeds", seeds, low=1, remedy="2 is the default")
@@ -57,11 +61,27 @@ class Calibration:
 
     def run(self, setup: Setup, progress: Callable[[int, int], None]) -> Found:
         """All searches and trainings; the content of study.json."""
+        self._check_keys(OmegaConf.create(setup.config))
         drawn = pool.drawn_or_refused(setup.space, setup.limits, self.pool, seed=setup.seed, fewest=FEWEST)
         searches, trainings = self.searches(drawn), self.trainings(setup, drawn)
         jobs: list[Job] = [*searches, *trainings]
         outcomes = carry_out(setup, lambda done: jobs, self.processes, progress)
         return self.analysis(searches, trainings, outcomes)
+
+    def _check_keys(self, cfg: DictConfig) -> None:
+        """UserError for a key of the grid that no SuperNet depends on."""
+        for key in self.grid:
+            parent, _, last = key.rpartition(".")
+            node = OmegaConf.select(cfg, parent) if parent else cfg
+            if isinstance(node, DictConfig) and last not in node:
+                raise unknown(key, last, [name for name in node if not str(name).startswith("_")])
+            if OmegaConf.select(cfg, key, default=MISSING) == MISSING:
+                raise UserError("study.grid", "must have keys of the config", key, "see python train.py --help")
+            group, _, rest = key.partition(".")
+            of_table = group == "dataset" and rest.partition(".")[0] not in SERVING
+            if of_table or group in ("resume", "retrain", "study") or key in ("trainer.devices", "trainer.num_nodes"):
+                rule = "must vary a SuperNet, as table, stand-alone trainings and processes are the study's"
+                raise UserError("study.grid", rule, key, f"of dataset it can vary {', '.join(SERVING)}")
 
     def searches(self, drawn: Sequence[Widths]) -> list[Search]:
         """One for each combination."""
@@ -78,7 +98,9 @@ class Calibration:
 
     def analysis(self, searches: Sequence[Search], trainings: Sequence[Training], outcomes: Outcomes) -> Found:
         """study.json's content, from the jobs' outcomes alone."""
-        losses = np.array([[run["loss"] for run in outcomes[job.name]["runs"]] for job in trainings])
+        trained = succeeded(trainings, outcomes)
+        known = [job in trained for job in trainings]
+        losses = np.array([[run["loss"] for run in outcomes[job.name]["runs"]] for job in trained])
         stand_alone = losses.mean(axis=1)
         half = losses.shape[1] // 2
         halves = (losses[:, :half].mean(axis=1), losses[:, half:].mean(axis=1)) if half else None
@@ -89,7 +111,7 @@ class Calibration:
             if "error" in outcome:
                 settings.append({**row, "error": outcome["error"]})
                 continue
-            one_shot = outcome["one_shot"]
+            one_shot = list(itertools.compress(outcome["one_shot"], known))
             settings.append(
                 {
                     **row,
@@ -103,12 +125,13 @@ class Calibration:
         return {
             "architectures": [
                 {"widths": outcomes[job.name]["widths"], "losses": row, "costs": outcomes[job.name]["costs"]}
-                for job, row in zip(trainings, losses.tolist(), strict=True)
+                for job, row in zip(trained, losses.tolist(), strict=True)
             ],
             "settings": settings,
             "best_loss": float(stand_alone.min()),
             "median_loss": float(np.median(stand_alone)),
             "between_seeds": halves and {"pearson": pearson(*halves), "kendall": rank_correlation(*halves)},
+            "failed_trainings": failed_trainings(outcomes),
         }
 
     def tables(self, found: Found) -> list[Table]:
@@ -142,6 +165,7 @@ class Calibration:
                 f"\nbetween stand-alone trainings of other seeds: Pearson {bracketed(halves['pearson'])}, "
                 f"Kendall {bracketed(halves['kendall'])}"
             )
+        caption += left_out(found.get("failed_trainings", ()), "trainings")
         return [table(self.name, columns, rows, caption, left=len(keys))]
 
     def write(self, found: Found, setup: Setup) -> None:

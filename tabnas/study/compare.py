@@ -22,8 +22,8 @@ from tabnas.statistics import band_of_best, difference, difference_from, expecte
 from tabnas.study import pool
 from tabnas.study.figures import COLOURS, MARKERS, save
 from tabnas.study.jobs import Job, Outcomes, Search, Training, carry_out
-from tabnas.study.outcomes import RETRAIN_SEEDS, best_trained, estimates, of_split, selected, split
-from tabnas.study.words import plus_minus, table, verdict
+from tabnas.study.outcomes import again, best_trained, estimates, failed_trainings, of_split, selected, split, succeeded
+from tabnas.study.words import left_out, plus_minus, table, verdict
 
 Found = dict[str, Any]
 
@@ -80,7 +80,7 @@ class Compare:
         for (_, seed), search in searches.items():
             jobs += [Training(widths, [seed]) for widths in selected(outcomes.get(search.name, {}))]
         if len(searches) == len(self.methods) * self.seeds and all(job.name in outcomes for job in jobs):
-            jobs.append(Training(best_trained(outcomes), range(RETRAIN_SEEDS, RETRAIN_SEEDS + self.seeds)))
+            jobs.append(again(best_trained(jobs, outcomes), setup.seed, self.seeds))
         return jobs
 
     def searches(self, setup: Setup, outcomes: Outcomes) -> dict[tuple[str, int], Search]:
@@ -94,13 +94,14 @@ class Compare:
     def analysis(self, setup: Setup, drawn: Sequence[Widths], reference: Widths | None, outcomes: Outcomes) -> Found:
         """study.json's content, from the jobs' outcomes alone."""
         metrics = ["loss", setup.table.task.reported[0]]
-        trained = [outcomes[Training(widths, [setup.seed]).name] for widths in drawn]
+        of_pool = succeeded([Training(widths, [setup.seed]) for widths in drawn], outcomes)
+        trained = [outcomes[job.name] for job in of_pool]
         unit = float(np.mean([job["runs"][0]["seconds"] for job in trained]))
         of = split(outcomes)
         about = {"metrics": metrics, "split": of, "unit_seconds": unit}
         of_all = Pool(trained, metrics, of, pool.count(setup.space, setup.limits))
         cost = setup.limits.costs[0]
-        dear = [cost(widths) >= self.near * setup.limits.at_most[0] for widths in drawn]
+        dear = [cost(job.widths) >= self.near * setup.limits.at_most[0] for job in of_pool]
         close = [job for job, is_dear in zip(trained, dear, strict=True) if is_dear]
         pools = {"random": of_all}
         if len(close) >= FEWEST:
@@ -109,26 +110,30 @@ class Compare:
         first = methods[0]
         for other in methods[1:]:
             other["less_first"] = _paired(other["runs"], first["runs"])
-        seeds = range(setup.seed, setup.seed + self.seeds)
-        skyline = best_trained(outcomes)
-        known: dict[str, tuple[Widths | None, Sequence[int]]] = {
-            "uniform width": (reference, seeds),
-            "skyline": (skyline, range(RETRAIN_SEEDS, RETRAIN_SEEDS + self.seeds)),
-        }
+        known = {"skyline": self.plan(setup, drawn, reference, outcomes)[-1].name}
+        if reference is not None:
+            seeds = range(setup.seed, setup.seed + self.seeds)
+            known = {"uniform width": Training(reference, seeds).name, **known}
         marks = [
             {
                 "name": name,
-                "widths": list(widths),
+                "widths": job["widths"],
                 "params": job["costs"]["params"],
                 **estimates(job["runs"], metrics, of),
             }
-            for name, (widths, trained_with) in known.items()
-            if widths is not None
-            for job in [outcomes[Training(widths, trained_with).name]]
+            for name, job in ((name, outcomes[job]) for name, job in known.items())
+            if "error" not in job
         ]
         most = max([run["cost"] for method in methods for run in method["runs"]], default=1.0)
         curves = {name: each.curve(min(1.25 * most + 5, each.size)) for name, each in pools.items()}
-        return {**about, "methods": methods, "marks": marks, "pool": of_all.rows(), "curves": curves}
+        return {
+            **about,
+            "methods": methods,
+            "marks": marks,
+            "pool": of_all.rows(),
+            "curves": curves,
+            "failed_trainings": failed_trainings(outcomes),
+        }
 
     def _method(
         self,
@@ -148,7 +153,11 @@ class Compare:
             if "error" in outcome:
                 errors.append(outcome["error"])
                 continue
-            trainings = [outcomes[Training(widths, [seed]).name] for widths in selected(outcome)]
+            every = [outcomes[Training(widths, [seed]).name] for widths in selected(outcome)]
+            trainings = [job for job in every if "error" not in job]
+            if not trainings:
+                errors.append(every[0]["error"])
+                continue
             seconds = outcome["search"]["seconds"] + sum(job["runs"][0]["seconds"] for job in trainings)
             best = min(trainings, key=lambda job: job["runs"][0]["loss"])
             runs.append(
@@ -161,7 +170,7 @@ class Compare:
                     "cost": seconds / unit,
                     "trained": len(trainings),
                     **{key: outcome["search"].get(key) for key in ("seconds", "weight_updates", "forward_passes")},
-                    "prob_valid": outcome["search"]["prob_valid"],
+                    "prob_valid": outcome["search"]["prob_valid"] if outcome["search"]["leading"] else None,
                 }
             )
         found: Found = {"method": name, "runs": runs, "errors": errors}
@@ -211,9 +220,8 @@ class Compare:
             caption += (
                 "\nsome searches cost as much as the whole pool, of which no interval can be told: raise study.pool"
             )
-        failed = sum(len(method["errors"]) for method in found["methods"])
-        if failed:
-            caption += f"\n{failed} searches failed and are left out"
+        caption += left_out([error for method in found["methods"] for error in method["errors"]], "searches")
+        caption += left_out(found.get("failed_trainings", ()), "trainings")
         made = [table(self.name, columns, rows, caption)]
         first = found["methods"][0]["method"]
         paired = [

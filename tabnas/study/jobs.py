@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from omegaconf import DictConfig, OmegaConf
 
 from tabnas.build import LATENCIES, Setup, build, table_from
@@ -43,11 +43,13 @@ class Search:
 
     settings: changes to the study's config, by key; a key may be a group, such as `search`.
     one_shot: architectures whose one-shot losses are wanted.
+    controller: whether its probabilities are wanted.
     """
 
     name: str
     settings: Mapping[str, Any]
     one_shot: Sequence[Widths] = field(default=(), compare=False)
+    controller: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Training:
 Job = Search | Training
 Outcomes = Mapping[str, Outcome]
 """By the job's name. Of a search what pipeline.searched finds, and `one_shot`, a loss for each architecture asked for;
-or `error`, why it failed. Of a training `widths`, `costs` and `runs`, a dict for each seed as Retraining has it."""
+or `error`, why it failed. Of a training `widths`, `costs` and `runs`, a dict for each seed as Retraining has it; or
+`widths` and `error`."""
 
 
 def carry_out(
@@ -78,8 +81,7 @@ def carry_out(
     processes: None for one on each core, on a GPU one. progress: called with jobs done, and jobs there are.
     """
     if processes is None:
-        processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        processes = processes if setup.accelerator == "cpu" else 1
+        processes = cpu_count() if setup.accelerator == "cpu" else 1
     outcomes: dict[str, Outcome] = {}
     while True:
         jobs = {job.name: job for job in plan(outcomes)}
@@ -97,11 +99,16 @@ def carry_out(
 
 
 def _in_processes(folder: Path, jobs: Sequence[Job], processes: int) -> Iterator[str]:
-    """Do the jobs; their names, as they are done."""
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    with parallel_config("loky", n_jobs=min(processes, len(jobs) or 1), inner_max_num_threads=threads):
-        parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-        yield from parallel(delayed(do)(folder, job, os.getpid()) for job in jobs)
+    """Do the jobs, each on its share of the cores, even one that is left alone; their names, as they are done."""
+    before = torch.get_num_threads()
+    threads = before if "OMP_NUM_THREADS" in os.environ else max(1, cpu_count() // processes)
+    torch.set_num_threads(threads)  # a single process is this one
+    try:
+        with parallel_config("loky", n_jobs=min(processes, len(jobs) or 1), inner_max_num_threads=threads):
+            parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+            yield from parallel(delayed(do)(folder, job, os.getpid()) for job in jobs)
+    finally:
+        torch.set_num_threads(before)
 
 
 def do(folder: Path, job: Job, study: int) -> str:
@@ -153,20 +160,30 @@ def _search(folder: Path, own: Path, job: Search) -> Outcome:
 def _training(folder: Path, own: Path, job: Training) -> Outcome:
     setup = _study_setup(folder)
     retraining = replace(setup.retraining, folder=own)
-    runs = [
-        outcome
-        for seeds in retraining.groups(job.widths, job.seeds)
-        for outcome in retraining.outcomes(job.widths, seeds)
-    ]
+    try:
+        runs = [
+            outcome
+            for seeds in retraining.groups(job.widths, job.seeds)
+            for outcome in retraining.outcomes(job.widths, seeds)
+        ]
+    except UserError as error:
+        return {"widths": list(job.widths), "error": str(error)}
     for seed in job.seeds:
         retraining.weights(job.widths, seed).unlink(missing_ok=True)
     return {"widths": list(job.widths), "costs": setup.costs(job.widths), "runs": runs}
 
 
 def _check(searches: Sequence[Search], setup: Setup) -> None:
-    """Raise UserError for a search whose settings cannot work."""
+    """Raise UserError for a search whose settings cannot work, or that has nothing of what is wanted of it."""
     for job in {str(job.settings): job for job in searches}.values():
-        build(_config(setup.folder, job.settings), setup.folder, setup.table)
+        built = cast(Setup, build(_config(setup.folder, job.settings), setup.folder, setup.table))
+        method = built.search.method
+        if job.controller and not method.has_controller:
+            rule = "must have a controller, whose probabilities are wanted"
+            raise UserError(f"study.methods.{job.name}", rule, method.name, "leave it out")
+        if job.one_shot and not method.trains_supernet:
+            rule = "must train a SuperNet, whose one-shot losses are wanted"
+            raise UserError("search", rule, method.name, "one_shot_uniform is the SuperNet alone")
 
 
 def _config(folder: Path, settings: Mapping[str, Any]) -> DictConfig:

@@ -1,18 +1,24 @@
-"""What the outcomes of a study's jobs say. May import jobs, space and statistics."""
+"""What the outcomes of a study's jobs say. May import errors, jobs, space and statistics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tabnas.errors import UserError
 from tabnas.space import Widths
 from tabnas.statistics import Estimate, mean
-from tabnas.study.jobs import Outcomes
+from tabnas.study.jobs import Job, Outcomes, Training
 
 Found = Mapping[str, Any]
 
 RETRAIN_SEEDS = 1_000_000
-"""The first of the seeds of trainings that nothing was chosen by."""
+"""From the study's seed to the first of those of trainings that nothing was chosen by."""
+
+
+def again(widths: Widths, seed: int, n: int) -> Training:
+    """n trainings, in a study of this seed, with seeds that nothing was chosen by."""
+    return Training(widths, range(seed + RETRAIN_SEEDS, seed + RETRAIN_SEEDS + n))
 
 
 def selected(outcome: Found) -> list[Widths]:
@@ -20,11 +26,26 @@ def selected(outcome: Found) -> list[Widths]:
     return [tuple(c["widths"]) for c in outcome.get("candidates", ()) if "search" in c["chosen_by"]]
 
 
-def best_trained(outcomes: Outcomes) -> Widths:
-    """Of all that were trained, but for what was trained again, that of the smallest mean validation loss."""
-    trained = [o for name, o in outcomes.items() if "runs" in o and str(RETRAIN_SEEDS) not in name]
-    best = min(trained, key=lambda job: np.mean([run["loss"] for run in job["runs"]]))
-    return tuple(best["widths"])
+def succeeded(jobs: Sequence[Job], outcomes: Outcomes) -> list[Training]:
+    """The trainings among these jobs, but for those that failed; UserError where all did."""
+    trainings = [job for job in jobs if isinstance(job, Training)]
+    found = [job for job in trainings if "error" not in outcomes[job.name]]
+    if not found:
+        rule, why = "must have a training from scratch that does not fail", outcomes[trainings[0].name]["error"]
+        raise UserError("study", rule, why, "mend this, and start the study anew")
+    return found
+
+
+def failed_trainings(outcomes: Outcomes) -> dict[str, str]:
+    """By name, why they failed."""
+    return {name: outcome["error"] for name, outcome in outcomes.items() if "error" in outcome and "widths" in outcome}
+
+
+def best_trained(jobs: Sequence[Job], outcomes: Outcomes) -> Widths:
+    """Of the trainings among these jobs that of the smallest mean validation loss."""
+    return min(
+        succeeded(jobs, outcomes), key=lambda job: np.mean([run["loss"] for run in outcomes[job.name]["runs"]])
+    ).widths
 
 
 def split(outcomes: Outcomes) -> str:

@@ -21,7 +21,7 @@ Found = dict[str, Any]
 class Probabilities:
     """One search of each method.
 
-    methods: by name, settings of `search`.
+    methods: by name, settings of `search`, which must be one with a controller.
     processes: searches at a time; None: as many as there are cores.
     """
 
@@ -37,7 +37,7 @@ class Probabilities:
 
     def run(self, setup: Setup, progress: Callable[[int, int], None]) -> Found:
         """All searches; the content of study.json."""
-        searches = [Search(name, {"search": settings}) for name, settings in self.methods.items()]
+        searches = [Search(name, {"search": settings}, controller=True) for name, settings in self.methods.items()]
         return self.analysis(carry_out(setup, lambda done: searches, self.processes, progress))
 
     def analysis(self, outcomes: Outcomes) -> Found:

@@ -17,8 +17,8 @@ from tabnas.statistics import pareto, share
 from tabnas.study import pool
 from tabnas.study.figures import COLOURS, save
 from tabnas.study.jobs import Job, Outcomes, Training, carry_out
-from tabnas.study.outcomes import RETRAIN_SEEDS, estimates, split
-from tabnas.study.words import bracketed, plus_minus, table
+from tabnas.study.outcomes import again, estimates, failed_trainings, split, succeeded
+from tabnas.study.words import bracketed, left_out, plus_minus, table
 
 Found = dict[str, Any]
 
@@ -85,14 +85,14 @@ class Tradeoff:
         """All jobs that are known."""
         jobs: list[Job] = [Training(widths, [setup.seed]) for widths in drawn]
         if all(job.name in outcomes for job in jobs):
-            trained = [outcomes[job.name] for job in jobs]
-            front = self.front(setup, trained)
-            jobs += [self.again(widths) for widths, is_best in zip(drawn, front, strict=True) if is_best]
+            trained = succeeded(jobs, outcomes)
+            front = self.front(setup, [outcomes[job.name] for job in trained])
+            jobs += [self.again(setup, job) for job, is_best in zip(trained, front, strict=True) if is_best]
         return jobs
 
-    def again(self, widths: Widths) -> Training:
-        """With seeds that nothing was chosen by."""
-        return Training(widths, range(RETRAIN_SEEDS, RETRAIN_SEEDS + self.retrainings))
+    def again(self, setup: Setup, job: Training) -> Training:
+        """An architecture of the front, as its loss is reported."""
+        return again(job.widths, setup.seed, self.retrainings)
 
     def front(self, setup: Setup, trained: Sequence[Found]) -> np.ndarray[Any, Any]:
         """(R,) bool: which of the trained have no other that loses and costs less."""
@@ -103,19 +103,20 @@ class Tradeoff:
         """study.json's content, from the jobs' outcomes alone."""
         metrics = ["loss", setup.table.task.reported[0]]
         n_inputs, cost = setup.search.encoder.n_inputs, setup.limits.costs[0].name
-        trained, of = [outcomes[Training(widths, [setup.seed]).name] for widths in drawn], split(outcomes)
+        jobs, of = succeeded([Training(widths, [setup.seed]) for widths in drawn], outcomes), split(outcomes)
+        trained = [outcomes[job.name] for job in jobs]
         rows = []
-        for widths, job, is_best in zip(drawn, trained, self.front(setup, trained), strict=True):
+        for job, outcome, is_best in zip(jobs, trained, self.front(setup, trained), strict=True):
             row = {
-                "widths": list(widths),
-                "cost": job["costs"][cost],
-                "loss": job["runs"][0]["loss"],
+                "widths": list(job.widths),
+                "cost": outcome["costs"][cost],
+                "loss": outcome["runs"][0]["loss"],
                 "front": bool(is_best),
-                "bottlenecks": bottlenecks(n_inputs, widths),
+                "bottlenecks": bottlenecks(n_inputs, job.widths),
             }
             if is_best:
-                runs = outcomes[self.again(widths).name]["runs"]
-                row["again"] = estimates(runs, metrics, of)
+                runs = outcomes[self.again(setup, job).name].get("runs")
+                row["again"] = None if runs is None else estimates(runs, metrics, of)
             rows.append(row)
         front = [row for row in rows if row["front"]]
         shares = {
@@ -128,7 +129,8 @@ class Tradeoff:
             "metrics": metrics,
             "split": of,
         }
-        return {**about, "architectures": rows, "with_bottleneck": shares}
+        failed = failed_trainings(outcomes)
+        return {**about, "architectures": rows, "with_bottleneck": shares, "failed_trainings": failed}
 
     def tables(self, found: Found) -> list[Table]:
         """The front, for the terminal."""
@@ -137,8 +139,9 @@ class Tradeoff:
         of = found["split"]
         rows = [
             [
-                hyphenated(row["widths"]), f"{row['cost']:,}", f"{row['loss']:.4f}", plus_minus(row["again"]["loss"]),
-                plus_minus(row["again"][metric]), named(row["bottlenecks"]),
+                hyphenated(row["widths"]), f"{row['cost']:,}", f"{row['loss']:.4f}",
+                *("failed" if row["again"] is None else plus_minus(row["again"][key]) for key in ("loss", metric)),
+                named(row["bottlenecks"]),
             ]
             for row in front
         ]  # fmt: skip
@@ -151,7 +154,7 @@ class Tradeoff:
             f"Pareto front of {n} random architectures; 95 % intervals\n"
             f"a layer narrower than what is before it and after it: {bracketed(shares['front'])} of the front, "
             f"{bracketed(shares['all'])} of all"
-        )
+        ) + left_out(found.get("failed_trainings", ()), "trainings")
         return [table(self.name, columns, rows, caption)]
 
     def write(self, found: Found, setup: Setup) -> None:

@@ -1,6 +1,6 @@
 """Estimates in words and in tables. May import statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 from rich import box
 from rich.table import Table
@@ -36,6 +36,11 @@ def bracketed(found: Estimate, digits: int = 2) -> str:
     low, high = found["interval"]
     value = "undefined" if found["value"] is None else f"{found['value']:.{digits}f}"
     return f"{value} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def left_out(failed: Sized, what: str) -> str:
+    """A line for a caption, or nothing."""
+    return f"\n{len(failed)} {what} failed and are left out" if failed else ""
 
 
 def verdict(difference: Estimate, worse: str = "worse", better: str = "better") -> str:

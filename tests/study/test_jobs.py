@@ -8,7 +8,11 @@ import sys
 import time
 
 import pytest
+import torch
 
+from tabnas.errors import UserError
+from tabnas.retrain import Retraining
+from tabnas.study.jobs import _in_processes
 from tabnas.study.run import markdown
 from tabnas.study.words import table
 from tests.conftest import ROOT
@@ -36,6 +40,54 @@ def test_a_search_that_fails_is_told_of_and_left_out(study):
     assert "all failed" in outcome.out
     assert "1 searches failed" in outcome.out
     assert found["methods"][0]["runs"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("compare", ("study.seeds=1", *FEW[1:], "~study.methods.tabnas_exact")),
+        ("tradeoff", ("study.pool=6", "study.bands=2", "study.retrainings=1")),
+        ("calibration", ("study.pool=5", "study.seeds=1", "study.grid=[]")),
+    ],
+)
+def test_a_training_that_fails_is_told_of_and_left_out(study, monkeypatch, name, settings):
+    whole, tried = Retraining.outcomes, []
+
+    def all_but_the_first(self, widths, seeds):
+        tried.append(widths)
+        if widths == tried[0]:
+            raise UserError("loss", "must stay finite", "nan", "lower optimizer.lr")
+        return whole(self, widths, seeds)
+
+    monkeypatch.setattr(Retraining, "outcomes", all_but_the_first)
+    folder, outcome = study(name, *settings, "seed=1000000")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "trainings failed and are left out" in outcome.out
+    found = json.loads((folder / "study.json").read_text())
+    assert "loss: must stay finite" in next(iter(found["failed_trainings"].values()))
+    kept = [tuple(row["widths"]) for row in found["pool" if name == "compare" else "architectures"]]
+    assert set(kept) <= set(tried) - {tried[0]}
+    assert len(kept) >= 3
+    again = {path.name for path in folder.glob("jobs/*-seed2000000")}  # apart from what they were chosen by
+    assert bool(again) == (name != "calibration")
+
+
+def test_without_a_training_that_does_not_fail_there_is_no_study(study):
+    _, outcome = study("tradeoff", "study.pool=2", "study.bands=1", "optimizer.lr=1e30")
+    assert outcome.code == 2
+    assert "study: must have a training from scratch that does not fail, got 'loss: must stay finite" in outcome.err
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, 3), ("1", 1)])
+def test_a_job_alone_has_as_many_threads_as_one_beside_others(monkeypatch, tmp_path, given, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS") if given is None else monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr("tabnas.study.jobs.cpu_count", lambda: 6)
+    before = torch.get_num_threads()
+    monkeypatch.setattr("tabnas.study.jobs.do", lambda *_: torch.get_num_threads())
+    assert list(_in_processes(tmp_path, ["alone"], 2)) == [threads]
+    monkeypatch.setattr("tabnas.study.jobs.do", lambda *_: os.environ["OMP_NUM_THREADS"])
+    assert list(_in_processes(tmp_path, ["one", "other"], 2)) == [str(threads)] * 2
+    assert torch.get_num_threads() == before
 
 
 def test_markdown_is_the_table():

@@ -111,6 +111,22 @@ def test_calibration(study):
     assert found["between_seeds"]["kendall"] == rank_correlation(losses[:, 0], losses[:, 1])
 
 
+def test_calibration_varies_what_rows_are_served_by_and_what_is_null(study):
+    grid = "study.grid=[{key: dataset.batch_size, values: [64, 128]}, {key: search.max_rows, values: [100]}]"
+    folder, outcome = study("calibration", "study.pool=5", "study.seeds=1", "search.max_rows=null", grid)
+    assert (outcome.code, outcome.err) == (0, "")
+    searches = [job["search"] for job in outcomes_in(folder).values() if "search" in job]
+    assert len({search["weight_updates"] for search in searches}) == 2
+
+
+def test_calibration_needs_a_supernet(study):
+    grid = "study.grid=[{key: trainer.max_epochs, values: [1]}]"
+    folder, outcome = study("calibration", "study.pool=5", "search=random", "search.num_architectures=5", grid)
+    assert outcome.code == 2
+    assert "search: must train a SuperNet, whose one-shot losses are wanted, got 'random'" in outcome.err
+    assert not list(folder.glob("jobs/*"))
+
+
 def test_probabilities(study):
     folder, outcome = study("probabilities", "~study.methods.tabnas_N256", "~study.methods.tunas_abs")
     assert (outcome.code, outcome.err) == (0, "")
@@ -134,15 +150,18 @@ def test_table4(study):
 
 @pytest.mark.slow
 def test_ablations(study):
-    kept = ("tabnas", "omitted", "most_probable")
+    kept = ("tabnas", "omitted", "most_probable", "alone")
     others = ("estimated", "skips_infeasible", "omitted_skips", "no_warmup")
     less = [f"~study.methods.{name}" for name in others] + [f"~study.predictions.{name}" for name in others]
-    folder, outcome = study("ablations", "study.seeds=2", "study.pool=5", *less)
+    more = ("+search@study.methods.alone=one_shot_uniform", "+study.predictions.alone.prob_valid=rises")
+    folder, outcome = study("ablations", "study.seeds=2", "study.pool=5", *less, *more)
     assert (outcome.code, outcome.err) == (0, "")
     assert is_figure(folder / "prob_valid.png")
     found, jobs = found_in(folder), outcomes_in(folder)
     assert tuple(method["method"] for method in found["methods"]) == kept
-    for method in found["methods"]:
+    assert found["methods"][-1]["prob_valid"] is None
+    assert "P(V) rises: no controller" in outcome.out
+    for method in found["methods"][:-1]:
         ends = [jobs[f"{method['method']}-seed{seed}"]["search"]["prob_valid"] for seed in (0, 1)]
         assert method["prob_valid"]["value"] == pytest.approx(np.mean(ends))
     assert "P(V) falls: " in outcome.out
@@ -159,8 +178,16 @@ def test_ablations(study):
         ("tradeoff", "study.cost_range=[2,1]", "study.cost_range.1: must be"),
         ("tradeoff", "study.cost_range=[0,0.01]", "study.cost_range: must be that of some architectures"),
         ("calibration", "study.grid=[{key: search.nonsense, values: [1]}]", "search.nonsense: must be one of"),
+        ("calibration", "study.grid=[{key: trainer.max_epoch, values: [1]}]", "trainer.max_epoch: must be one of"),
+        ("calibration", "study.grid=[{key: trainer.max_epochs.x, values: [1]}]", "study.grid: must have keys of the"),
+        ("calibration", "study.grid=[{key: nonsense.x, values: [1]}]", "study.grid: must have keys of the config"),
+        ("calibration", "study.grid=[{key: dataset.val_fraction, values: [0.1]}]", "study.grid: must vary a SuperNet"),
+        ("calibration", "study.grid=[{key: retrain.max_epochs, values: [1]}]", "study.grid: must vary a SuperNet"),
+        ("calibration", "study.grid=[{key: trainer.devices, values: [2]}]", "study.grid: must vary a SuperNet"),
+        ("calibration", "study.grid=[{key: 3, values: [1]}]", "study.grid: must have a key and a list of values"),
         ("calibration", "study.grid=[{key: search.weight_draws}]", "study.grid: must have a key and a list of values"),
         ("ablations", "study.predictions.omitted.loss=none", "study.predictions.omitted.loss: must be one of"),
+        ("probabilities", "+search@study.methods.x=one_shot_uniform", "study.methods.x: must have a controller"),
         ("probabilities", "study.processes=0", "study.processes: must be an integer of at least 1, got 0"),
         ("toy", None, "study: must go with a table of rows, got 'dataset=toy'"),
     ],
