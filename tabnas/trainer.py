@@ -18,7 +18,6 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
-from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from tabnas.errors import ProcessLost
@@ -162,12 +161,6 @@ def wait_for_first() -> None:
 def _store() -> Any:
     """By which processes find each other."""
     return next(rendezvous("env://"))[0]
-
-
-def summed(tensor: Tensor) -> Tensor:
-    """Over all processes, in place. Lightning's `reduce` has them wait for each other first, by a message more."""
-    torch.distributed.all_reduce(tensor)
-    return tensor
 
 
 def processes() -> int:

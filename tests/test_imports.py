@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": {"card", "data", "errors", "latency", "model", "predict", "task", "trainer"},
     "search": {
         "errors", "space", "cost", "reward", "controller", "feasibility", "method", "encoder", "supernet", "optim",
-        "task", "data", "accelerator", "trainer",
+        "task", "data", "accelerator",
     },
     "trust": {"statistics"},
     "toy": {

@@ -18,13 +18,13 @@ from tabnas.feasibility import MonteCarlo
 from tabnas.method import Method, Rejection, Step
 from tabnas.optim import SGD, Adam, Child, ChildOptimizer, schedule_factor
 from tabnas.reward import quality
+from tabnas.search.devices import gathered, sum_gradients, summed
 from tabnas.search.ranking import losses_of
 from tabnas.search.selection import FinalSelection
 from tabnas.search.warmup import LayerWarmup
 from tabnas.space import Widths
 from tabnas.supernet import SuperNet, feedforward
 from tabnas.task import Task, evaluate
-from tabnas.trainer import summed
 
 HISTORY_POINTS = 100  # snapshots of the search kept for charts and the result
 
@@ -207,9 +207,8 @@ class TabNAS(LightningModule):
         optimizer.param_groups[0]["lr"] = settings.lr * schedule_factor(settings.schedule, progress)
         n_shared = 2 * len(self.supernet.layers)  # a weight and a bias each, after the encoder's parameters
         hull = None if None in chosen else tuple(map(max, zip(*cast(list[Widths], chosen), strict=True)))
-        lookup = self.encoder.lookup(
-            self._of_all_devices(rows.categorical) if self.encoder.sparse else rows.categorical
-        )
+        exchanged = self.n_devices > 1 and self.encoder.sparse
+        lookup = self.encoder.lookup(gathered(rows.categorical) if exchanged else rows.categorical)
         regions = [None] * n_shared if hull is None else self.supernet.regions(hull)
         child = optimizer.gather([*self.encoder.regions(lookup), *regions])
         losses: list[Tensor] = []
@@ -227,7 +226,8 @@ class TabNAS(LightningModule):
                 loss = loss / len(chosen)
             loss.backward()
             losses.append(loss.detach())
-        self._sum_gradients(child)
+        if self.n_devices > 1:
+            sum_gradients(child.leaves)
         optimizer.update(child)
         self.counts["weight_updates"] += 1
         return (
@@ -286,21 +286,6 @@ class TabNAS(LightningModule):
         if found:
             quality[first : first + sum(map(len, found))] = torch.cat(found)
         return summed(quality).cpu()
-
-    def _of_all_devices(self, tensor: Tensor) -> Tensor:
-        """The tensors of all devices, of one shape, one after another along the first dimension."""
-        return tensor if self.n_devices == 1 else cast(Tensor, self.all_gather(tensor)).flatten(0, 1)
-
-    def _sum_gradients(self, child: Child) -> None:
-        """Over devices; 0 where a device's replicas did not take part."""
-        if self.n_devices == 1:
-            return
-        flat = torch.cat(
-            [torch.zeros_like(leaf).view(-1) if leaf.grad is None else leaf.grad.reshape(-1) for leaf in child.leaves]
-        )
-        flat = summed(flat)
-        for leaf, gradient in zip(child.leaves, flat.split([leaf.numel() for leaf in child.leaves]), strict=True):
-            leaf.grad = gradient.view_as(leaf)
 
     def _summed(self, losses: list[Tensor]) -> list[float]:
         """Over devices."""
