@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tabnas.bench.line import Line
-from tabnas.bench.setting import CASES, ROUNDS, BlockTimer, Case
+from tabnas.bench.setting import CASES, BlockTimer, Case
 from tabnas.search import TabNAS
 from tabnas.search.static import StaticTabNAS
 
 N_REPLICAS = 8  # the paper's
+ROUNDS = 3
 PROCESS_ROUNDS = 5
 ARRANGEMENTS = {"one replica": (1, 1), "two replicas, one process": (1, 2), "two processes": (2, 2)}
 """Processes, and replicas in all."""
