@@ -69,7 +69,9 @@ def _process_seconds(case: Case, folder: Path, n_processes: int, n_replicas: int
     """Of a step, as the first process has it."""
     launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}")
     this = ("-m", "tabnas.bench.replicas", str(CASES.index(case)), str(n_processes), str(n_replicas), str(folder))
-    told = subprocess.run([sys.executable, *launcher, *this], capture_output=True, text=True, check=True)
+    told = subprocess.run([sys.executable, *launcher, *this], capture_output=True, text=True, check=False)
+    if told.returncode:
+        raise RuntimeError(told.stderr)
     return float(json.loads(told.stdout.splitlines()[-1]))
 
 
