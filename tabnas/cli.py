@@ -4,10 +4,8 @@ May import errors and ranks. Imports neither torch nor Lightning, so that help a
 """
 
 import contextlib
-import logging
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,8 +27,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tabnas.errors import ProcessLost, UserError, unknown
 from tabnas.ranks import rank
-
-log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -64,13 +60,9 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        begun = (Path(HydraConfig.get().runtime.output_dir) / RUN_CONFIG).exists()
-        _tell(f"stopped; go on with: {_go_on()}" if begun else "stopped")
+        _tell(f"stopped; go on with: {_go_on()}")
         sys.exit(130)
-    except ProcessLost as error:
-        log.info("a process has ended before its time", exc_info=error)
-        if not _explaining:
-            raise
+    except ProcessLost:
         line = f"error: a process of this run has ended before its time; go on with: {_go_on()}"
         _tell(line, ranks=(0, 1))  # it may be the first that has ended
         sys.exit(1)
@@ -81,10 +73,7 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
 
 
 def _go_on() -> str:
-    folder = os.path.relpath(HydraConfig.get().runtime.output_dir)
-    if not re.fullmatch(r"[\w./+:-]+", folder):  # what Hydra reads as it is
-        folder = '"{}"'.format(folder.replace("\\", "\\\\").replace('"', '\\"'))
-    return shlex.join(["python", "train.py", f"resume={folder}"])
+    return f"python train.py resume={os.path.relpath(HydraConfig.get().runtime.output_dir)}"
 
 
 def _tell(line: str, ranks: Sequence[int] = (0,)) -> None:
@@ -135,10 +124,6 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
 
 def _unknown_option(missing: str, conf: Path) -> UserError:
     group, _, option = missing.removesuffix(".yaml").partition("/")
-    if group == "hydra":
-        kind, _, name = option.partition("/")
-        remedy = 'pip install -e ".[sweep]" brings joblib and submitit' if kind == "launcher" else "leave it out"
-        return UserError(f"hydra/{kind}", "must be one that is installed", name, remedy)
     options = [path.relative_to(conf / group).with_suffix("").as_posix() for path in (conf / group).rglob("*.yaml")]
     return unknown(group, option, options)
 
@@ -163,8 +148,7 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> UserError:
 
 def _select(conf: Path, key: str) -> object:
     """A node of the config composed from the groups chosen on this command line."""
-    given = [a.partition(",")[0] for a in sys.argv[1:]]  # the first of those that are swept over
-    groups = [a for a in given if (conf / a.partition("=")[0]).is_dir()]
+    groups = [a for a in sys.argv[1:] if (conf / a.partition("=")[0]).is_dir()]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         cfg = hydra.compose("config", overrides=groups)

@@ -79,7 +79,7 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
     started = time.perf_counter()
     try:
         setup = build(cfg, folder)
-    except BaseException:  # Ctrl-C too
+    except Exception:
         if not (folder / RUN_CONFIG).exists():
             forget(folder)
         raise

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -15,8 +14,6 @@ from tabnas.cli import RUN_CONFIG
 from tabnas.errors import UserError
 from tabnas.ranks import started_by_torchrun
 
-log = logging.getLogger(__name__)
-
 LOCK = ".lock"
 
 
@@ -26,11 +23,9 @@ def locked(folder: Path) -> Iterator[None]:
     with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except OSError as error:
             remedy = "wait a second, or for that run to end"
             raise UserError("hydra.run.dir", "must not be in use by another run", str(folder), remedy) from error
-        except OSError as error:
-            log.warning("%s: the file system has no locks (%s); see that no other run has this folder", folder, error)
         yield
 
 
@@ -119,6 +114,5 @@ def _n_devices(cfg: DictConfig) -> int:
 
 
 def overrides(folder: Path) -> list[str]:
-    """What the command line of the run in `folder` set, one KEY=VALUE each; nothing where Hydra left no record."""
-    path = folder / ".hydra" / "overrides.yaml"
-    return [str(given) for given in OmegaConf.load(path)] if path.exists() else []
+    """What the command line of the run in `folder` set, one KEY=VALUE each."""
+    return [str(given) for given in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]

@@ -48,7 +48,6 @@ WRONG = {
     ("search.eta=inf",): "search.eta: must be a number above 0, got inf",
     ("search.num_samples=99999999999",): "search.num_samples: must be an integer in [1, 1e+07]",
     ("dataset=conect4",): "got 'conect4'; did you mean 'connect4'?",
-    ("hydra/launcher=slurm",): "hydra/launcher: must be one that is installed, got 'slurm'; pip install -e",
     ("search=darts",): "search: must be one of bayesian, evolution, exhaustive, mnasnet, mnasnet_clipped,",
     ("space=layers7",): "space: must be one of layers3, layers4, layers5, layers9,",
     ("experiment=paper/nothing",): "experiment: must be one of paper/aloi, paper/connect4, paper/criteo3,",
@@ -124,19 +123,6 @@ def test_one_line_and_exit_code_2(train_py, typed, tmp_path, monkeypatch):
     assert WRONG[typed] in outcome.err
     assert outcome.out == ""
     assert not [path for path in tmp_path.rglob("*") if path.name != "outputs"]  # nothing is left behind
-
-
-@pytest.mark.parametrize(
-    ("typed", "told"),
-    [
-        (("search=tabnas,tunas_abs", "search.betta=3"), "search.betta: must be one of baseline_decay,"),
-        (("dataset=digits,connect4", "trainer.max_epoch=3"), "got 'max_epoch'; did you mean 'max_epochs'?"),
-    ],
-)
-def test_a_mistake_beside_a_sweep_over_groups(train_py, typed, told):
-    outcome = train_py("-m", QUICK, *typed)
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert told in outcome.err
 
 
 def test_there_are_enough_of_them():

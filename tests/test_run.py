@@ -1,10 +1,7 @@
 """Whole runs: what they leave, and that a run killed anywhere and taken up again ends as one that was not."""
 
-import errno
-import inspect
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -403,44 +400,6 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     said = process.stderr.read().decode()
     process.stderr.close()
     assert said.splitlines()[-1].startswith("tabnas: stopped; go on with: python train.py resume=")
-
-
-def test_ctrl_c_before_a_run_begins_leaves_nothing(train_py, tmp_path, monkeypatch):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    stop.__signature__ = inspect.signature(digits.load)
-    monkeypatch.setattr(digits, "load", stop)
-    outcome = train_py(*SHORT)
-    assert (outcome.code, outcome.err) == (130, "tabnas: stopped\n")
-    assert not list(tmp_path.rglob("train.log"))
-
-
-def test_what_is_said_to_go_on_with_goes_on(train_py, tmp_path, monkeypatch):
-    """Whatever the folder is called."""
-    name = 'run,a=1 "b"'
-    quoted = 'hydra.run.dir="run,a=1 \\"b\\""'
-    with monkeypatch.context() as patched:
-        patched.setattr("tabnas.run.retrained", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        stopped = train_py(*SHORT, quoted)
-    assert (tmp_path / name / "search.json").exists()
-    command = shlex.split(stopped.err.splitlines()[-1].partition("go on with: ")[2])
-    assert train_py(*command[2:]).code == 0
-    assert (tmp_path / name / "result.json").exists()
-
-
-def test_a_run_without_hydras_record_of_it(train_py, tmp_path):
-    assert train_py(*SHORT, "hydra.output_subdir=null", "hydra.run.dir=run").code == 0
-    assert result.read(tmp_path / "run")["reproduce"]["overrides"] == []
-
-
-def test_a_file_system_without_locks(train_py, monkeypatch):
-    def none(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", none)
-    outcome = train_py(*SHORT)
-    assert (outcome.code, "the file system has no locks" in outcome.err) == (0, True)
 
 
 @pytest.mark.slow
