@@ -4,6 +4,7 @@ May import errors and ranks. Imports neither torch nor Lightning, so that help a
 """
 
 import contextlib
+import itertools
 import os
 import re
 import sys
@@ -14,6 +15,8 @@ from typing import NoReturn
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -104,7 +107,7 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
             return cause
         cause = cause.__cause__ or cause.__context__  # OmegaConf leaves out the cause, not the context
     if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
-        return _unknown_option(str(error.missing_cfg_file), conf)
+        return _unknown_option(str(error.missing_cfg_file), error.options or (), conf)
     if isinstance(error, ValueError) and "Config group override" in str(error):
         return UserError("config", "must name an option for each group", None, "see python train.py --help")
     if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
@@ -122,7 +125,14 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
     return None
 
 
-def _unknown_option(missing: str, conf: Path) -> UserError:
+def _unknown_option(missing: str, found: Sequence[str], conf: Path) -> UserError:
+    """found: the options that Hydra knows."""
+    group, _, option = missing.removesuffix(".yaml").rpartition("/")
+    if group == "hydra/launcher":
+        remedy = 'choose one of these, or install more by pip install -e ".[sweep]"'
+        return UserError(group, f"must be an installed launcher, one of {', '.join(sorted(found))}", option, remedy)
+    if group.startswith("hydra/"):
+        return unknown(group, option, found)
     group, _, option = missing.removesuffix(".yaml").partition("/")
     options = [path.relative_to(conf / group).with_suffix("").as_posix() for path in (conf / group).rglob("*.yaml")]
     return unknown(group, option, options)
@@ -138,7 +148,10 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> UserError:
         return UserError("config", "must be made of existing keys and groups", line, "see python train.py --help")
     key = found.group(1) or found.group(2)
     parent, _, last = key.rpartition(".")
-    node = _select(conf, parent)
+    for cfg in _composed(conf):
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if not isinstance(node, DictConfig) or last not in node:
+            break
     if not isinstance(node, DictConfig):
         why = f"there is no {parent!r}" if node is None else f"{parent!r} has no such part"
         return UserError(key, "must be an existing key", key, f"{why}; see python train.py --help")
@@ -146,13 +159,19 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> UserError:
     return unknown(key, last, {*groups, *(str(k) for k in node if not str(k).startswith("_"))})
 
 
-def _select(conf: Path, key: str) -> object:
-    """A node of the config composed from the groups chosen on this command line."""
-    groups = [a for a in sys.argv[1:] if (conf / a.partition("=")[0]).is_dir()]
+def _composed(conf: Path) -> Iterator[DictConfig]:
+    """The config composed from the groups chosen on this command line; of a sweep over groups, each in turn."""
+    given = [a for a in sys.argv[1:] if (conf / a.partition("=")[0]).is_dir()]
+    options: list[list[str]] = []
+    for override in OverridesParser.create().parse_overrides(given):
+        if not override.is_sweep_override():
+            options.append([str(override.input_line)])
+        elif override.value_type != ValueType.GLOB_CHOICE_SWEEP:
+            options.append([f"{override.key_or_group}={one}" for one in override.sweep_string_iterator()])
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-        cfg = hydra.compose("config", overrides=groups)
-    return OmegaConf.select(cfg, key) if key else cfg
+        for groups in itertools.product(*options):
+            yield hydra.compose("config", overrides=list(groups))
 
 
 def _resumed_or(resume: str | None, default: str) -> str:

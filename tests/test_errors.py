@@ -123,6 +123,33 @@ def test_one_line_and_exit_code_2(train_py, typed, tmp_path, monkeypatch):
     assert not [path for path in tmp_path.rglob("*") if path.name != "outputs"]  # nothing is left behind
 
 
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (("dataset=digits,connect4", "trainer.max_epoch=3"), "got 'max_epoch'; did you mean 'max_epochs'?"),
+        (("search=tabnas,tunas_abs", "search.betta=3"), "search.betta: must be one of baseline_decay,"),
+        (("search=tunas_abs,tabnas", "search.beta=-1"), "got 'beta'; did you mean 'eta'?"),
+        (("dataset=choice(digits,connect4)", "trainer.max_epoch=3"), "did you mean 'max_epochs'?"),
+        (("dataset=glob(d*)", "trainer.max_epoch=3"), "did you mean 'max_epochs'?"),
+        (("dataset=digits,conect4",), "got 'conect4'; did you mean 'connect4'?"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_in_a_sweep_over_groups(train_py, typed, line):
+    outcome = train_py("-m", *typed)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert line in outcome.err
+
+
+def test_an_option_of_hydras_own_groups(train_py):
+    launcher = train_py("-m", "hydra/launcher=foo")
+    assert launcher.code == 2
+    assert "error: hydra/launcher: must be an installed launcher, one of basic, " in launcher.err
+    assert "got 'foo'; choose one of these, or install more by pip install -e \".[sweep]\"\n" in launcher.err
+    help_page = train_py("hydra/help=foo")
+    assert (help_page.code, "hydra/help: must be one of default, tabnas, got 'foo'" in help_page.err) == (2, True)
+
+
 def test_there_are_enough_of_them():
     assert len(WRONG) >= 25
 
