@@ -5,6 +5,7 @@ May import errors and ranks. Imports neither torch nor Lightning, so that help a
 
 import contextlib
 import itertools
+import logging
 import os
 import re
 import sys
@@ -30,6 +31,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tabnas.errors import ProcessLost, UserError, unknown
 from tabnas.ranks import rank
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -65,9 +68,12 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         _tell(f"stopped; go on with: {_go_on()}")
         sys.exit(130)
-    except ProcessLost:
-        line = f"error: a process of this run has ended before its time; go on with: {_go_on()}"
-        _tell(line, ranks=(0, 1))  # it may be the first that has ended
+    except ProcessLost as lost:
+        logging.disable(logging.NOTSET)  # what the others know may be the cause
+        log.info("%s", lost, exc_info=lost)
+        if not _explaining and rank() == 0:
+            raise
+        _tell(f"error: {lost}; go on with: {_go_on()}", ranks=(0, 1))  # it may be the first that has ended
         sys.exit(1)
     except Exception as error:
         if not _explaining or HydraConfig.get().mode == RunMode.MULTIRUN:
