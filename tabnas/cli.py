@@ -8,6 +8,7 @@ import itertools
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ValueType
+from hydra.core.override_parser.types import Quote, QuotedString, ValueType
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -66,14 +67,14 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _tell(f"stopped; go on with: {_go_on()}")
+        _tell(f"stopped{_go_on()}")
         sys.exit(130)
     except ProcessLost as lost:
         logging.disable(logging.NOTSET)  # what the others know may be the cause
         log.info("%s", lost, exc_info=lost)
         if not _explaining and rank() == 0:
             raise
-        _tell(f"error: {lost}; go on with: {_go_on()}", ranks=(0, 1))  # it may be the first that has ended
+        _tell(f"error: {lost}{_go_on()}", ranks=(0, 1))  # it may be the first that has ended
         sys.exit(1)
     except Exception as error:
         if not _explaining or HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -82,7 +83,18 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
 
 
 def _go_on() -> str:
-    return f"python train.py resume={os.path.relpath(HydraConfig.get().runtime.output_dir)}"
+    """How to take up the run that has stopped, if it had begun."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return f"; go on with: python train.py {resuming(folder)}" if (folder / RUN_CONFIG).exists() else ""
+
+
+def resuming(folder: Path) -> str:
+    """The argument that takes up the run in `folder`, in such quotes as Hydra and the shell need."""
+    path = os.path.relpath(folder)
+    with contextlib.suppress(HydraException):
+        if OverridesParser.create().parse_override(f"resume={path}").value() == path:
+            return shlex.quote(f"resume={path}")
+    return shlex.quote(f"resume={QuotedString(path, Quote.double).with_quotes()}")
 
 
 def _tell(line: str, ranks: Sequence[int] = (0,)) -> None:
