@@ -4,8 +4,11 @@ May import errors and ranks. Imports neither torch nor Lightning, so that help a
 """
 
 import contextlib
+import itertools
+import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +17,8 @@ from typing import NoReturn
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString, ValueType
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -27,6 +32,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tabnas.errors import ProcessLost, UserError, unknown
 from tabnas.ranks import rank
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -60,11 +67,14 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _tell(f"stopped; go on with: {_go_on()}")
+        _tell(f"stopped{_go_on()}")
         sys.exit(130)
-    except ProcessLost:
-        line = f"error: a process of this run has ended before its time; go on with: {_go_on()}"
-        _tell(line, ranks=(0, 1))  # it may be the first that has ended
+    except ProcessLost as lost:
+        logging.disable(logging.NOTSET)  # what the others know may be the cause
+        log.info("%s", lost, exc_info=lost)
+        if not _explaining and rank() == 0:
+            raise
+        _tell(f"error: {lost}{_go_on()}", ranks=(0, 1))  # it may be the first that has ended
         sys.exit(1)
     except Exception as error:
         if not _explaining or HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -73,7 +83,18 @@ def errors_of_one_job(conf: Path) -> Iterator[None]:
 
 
 def _go_on() -> str:
-    return f"python train.py resume={os.path.relpath(HydraConfig.get().runtime.output_dir)}"
+    """How to take up the run that has stopped, if it had begun."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return f"; go on with: python train.py {resuming(folder)}" if (folder / RUN_CONFIG).exists() else ""
+
+
+def resuming(folder: Path) -> str:
+    """The argument that takes up the run in `folder`, in such quotes as Hydra and the shell need."""
+    path = os.path.relpath(folder)
+    with contextlib.suppress(HydraException):
+        if OverridesParser.create().parse_override(f"resume={path}").value() == path:
+            return shlex.quote(f"resume={path}")
+    return shlex.quote(f"resume={QuotedString(path, Quote.double).with_quotes()}")
 
 
 def _tell(line: str, ranks: Sequence[int] = (0,)) -> None:
@@ -104,7 +125,7 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
             return cause
         cause = cause.__cause__ or cause.__context__  # OmegaConf leaves out the cause, not the context
     if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
-        return _unknown_option(str(error.missing_cfg_file), conf)
+        return _unknown_option(str(error.missing_cfg_file), error.options or (), conf)
     if isinstance(error, ValueError) and "Config group override" in str(error):
         return UserError("config", "must name an option for each group", None, "see python train.py --help")
     if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
@@ -122,7 +143,14 @@ def _mistake(error: BaseException, conf: Path) -> UserError | None:
     return None
 
 
-def _unknown_option(missing: str, conf: Path) -> UserError:
+def _unknown_option(missing: str, found: Sequence[str], conf: Path) -> UserError:
+    """found: the options that Hydra knows."""
+    group, _, option = missing.removesuffix(".yaml").rpartition("/")
+    if group == "hydra/launcher":
+        remedy = 'choose one of these, or install more by pip install -e ".[sweep]"'
+        return UserError(group, f"must be an installed launcher, one of {', '.join(sorted(found))}", option, remedy)
+    if group.startswith("hydra/"):
+        return unknown(group, option, found)
     group, _, option = missing.removesuffix(".yaml").partition("/")
     options = [path.relative_to(conf / group).with_suffix("").as_posix() for path in (conf / group).rglob("*.yaml")]
     return unknown(group, option, options)
@@ -138,7 +166,10 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> UserError:
         return UserError("config", "must be made of existing keys and groups", line, "see python train.py --help")
     key = found.group(1) or found.group(2)
     parent, _, last = key.rpartition(".")
-    node = _select(conf, parent)
+    for cfg in _composed(conf):
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if not isinstance(node, DictConfig) or last not in node:
+            break
     if not isinstance(node, DictConfig):
         why = f"there is no {parent!r}" if node is None else f"{parent!r} has no such part"
         return UserError(key, "must be an existing key", key, f"{why}; see python train.py --help")
@@ -146,13 +177,19 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> UserError:
     return unknown(key, last, {*groups, *(str(k) for k in node if not str(k).startswith("_"))})
 
 
-def _select(conf: Path, key: str) -> object:
-    """A node of the config composed from the groups chosen on this command line."""
-    groups = [a for a in sys.argv[1:] if (conf / a.partition("=")[0]).is_dir()]
+def _composed(conf: Path) -> Iterator[DictConfig]:
+    """The config composed from the groups chosen on this command line; of a sweep over groups, each in turn."""
+    given = [a for a in sys.argv[1:] if (conf / a.partition("=")[0]).is_dir()]
+    options: list[list[str]] = []
+    for override in OverridesParser.create().parse_overrides(given):
+        if not override.is_sweep_override():
+            options.append([str(override.input_line)])
+        elif override.value_type != ValueType.GLOB_CHOICE_SWEEP:
+            options.append([f"{override.key_or_group}={one}" for one in override.sweep_string_iterator()])
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-        cfg = hydra.compose("config", overrides=groups)
-    return OmegaConf.select(cfg, key) if key else cfg
+        for groups in itertools.product(*options):
+            yield hydra.compose("config", overrides=list(groups))
 
 
 def _resumed_or(resume: str | None, default: str) -> str:

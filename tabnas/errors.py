@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 
 
@@ -24,7 +25,22 @@ class UserError(Exception):
 
 
 class ProcessLost(Exception):
-    """One of the processes of a run has ended before its time."""
+    """One of the processes of a run has ended before its time, or cannot be reached.
+
+    cause: what another of them met; told where it is more than a connection that has ended.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+
+    def __str__(self) -> str:
+        cause = str(self.args[0]).partition("\n")[0]
+        told = "" if re.search(_ENDED, cause, flags=re.IGNORECASE) else f", or cannot be reached: {cause}"
+        return f"a process of this run has ended before its time{told}"
+
+
+_ENDED = "connection (was )?(closed|reset)|broken pipe|remote process"
+"""How gloo and NCCL put it."""
 
 
 def unknown(name: str, given: object, known: Iterable[object]) -> UserError:

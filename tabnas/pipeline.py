@@ -162,8 +162,9 @@ def retrained(setup: Setup, chosen: list[dict[str, Any]], display: Display) -> t
         if number == len(own):
             try:
                 wait_for_all()
-            except ProcessLost:
+            except ProcessLost as lost:
                 log.warning("a process has ended before its time; what it had left to train is trained by this one")
+                log.info("%s", lost, exc_info=lost)
         progress.start(hyphenated(widths), group)
         found = setup.retraining.outcomes(widths, group, [progress])
         for seed, outcome in zip(group, found, strict=True):

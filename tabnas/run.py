@@ -18,7 +18,7 @@ from rich.console import Console
 
 from tabnas import model, report, result
 from tabnas.build import LATENCIES, Setup, build, torch_device
-from tabnas.cli import RUN_CONFIG
+from tabnas.cli import RUN_CONFIG, resuming
 from tabnas.data import report as data_report
 from tabnas.errors import UserError
 from tabnas.hyperparameters import log_final, tensorboard_logger
@@ -64,7 +64,7 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
     if cfg.resume is not None:
         cfg = config_to_resume(cfg, folder)
     elif (folder / RUN_CONFIG).exists() and not same_job(cfg, folder):
-        remedy = f"name another, or go on with that run by resume={os.path.relpath(folder)}"
+        remedy = f"name another, or go on with that run by {resuming(folder)}"
         raise UserError("hydra.run.dir", "must not be the folder of another run", str(folder), remedy)
     if (folder / result.FILE).exists():
         if started_by_torchrun():
@@ -79,7 +79,7 @@ def _run(cfg: DictConfig, folder: Path) -> Result:
     started = time.perf_counter()
     try:
         setup = build(cfg, folder)
-    except Exception:
+    except BaseException:  # Ctrl-C too
         if not (folder / RUN_CONFIG).exists():
             forget(folder)
         raise
@@ -145,7 +145,7 @@ def _report(folder: Path) -> None:
         try:
             report.write(page)
         except Exception as error:
-            again = f"python -m tabnas.report {os.path.relpath(page)}"
+            again = f"python -m tabnas.report {shlex.quote(os.path.relpath(page))}"
             log.warning("report: not made (%s: %s); %s tries again", type(error).__name__, error, again)
 
 

@@ -1,7 +1,9 @@
 """A run's folder: kept to one run, forgotten where that never began, taken up again. May import cli, errors, ranks."""
 
 import contextlib
+import errno
 import fcntl
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -14,7 +16,11 @@ from tabnas.cli import RUN_CONFIG
 from tabnas.errors import UserError
 from tabnas.ranks import started_by_torchrun
 
+log = logging.getLogger(__name__)
+
 LOCK = ".lock"
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What a file system without locks answers, as on some clusters."""
 
 
 @contextlib.contextmanager
@@ -23,9 +29,13 @@ def locked(folder: Path) -> Iterator[None]:
     with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             remedy = "wait a second, or for that run to end"
             raise UserError("hydra.run.dir", "must not be in use by another run", str(folder), remedy) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            log.warning("hydra.run.dir: this file system has no locks (%s); let no other run use the folder", error)
         yield
 
 
@@ -38,8 +48,8 @@ def forget(folder: Path) -> None:
     for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
         (folder / ".hydra" / name).unlink(missing_ok=True)
     (folder / f"{hydra.job.name}.log").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # a folder that holds anything else stays
-        for empty in (folder / ".hydra", folder, folder.parent):
+    for empty in (folder / ".hydra", folder, folder.parent):
+        with contextlib.suppress(OSError):  # a folder that holds anything else stays
             empty.rmdir()
 
 
@@ -114,5 +124,9 @@ def _n_devices(cfg: DictConfig) -> int:
 
 
 def overrides(folder: Path) -> list[str]:
-    """What the command line of the run in `folder` set, one KEY=VALUE each."""
-    return [str(given) for given in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]
+    """What the command line of the run in `folder` set, one KEY=VALUE each; none where that is not known."""
+    path = folder / ".hydra" / "overrides.yaml"
+    if path.exists():
+        return [str(given) for given in OmegaConf.load(path)]
+    given = list(HydraConfig.get().overrides.task)  # with hydra.output_subdir=null
+    return [] if any(o.startswith("resume=") for o in given) else given

@@ -140,7 +140,7 @@ def fit(trainer: Trainer, module: LightningModule, loader: Any, checkpoint: Path
             raise KeyboardInterrupt from stopped
         except RuntimeError as error:
             if trainer.world_size > 1 and ("gloo" in str(error).lower() or "nccl" in str(error).lower()):
-                raise ProcessLost from error
+                raise ProcessLost(error) from error
             raise
         finally:
             # From here on a process that ends does not end the others: Lightning's observer goes by this list.
@@ -175,4 +175,4 @@ def wait_for_all() -> None:
         try:
             torch.distributed.barrier()
         except RuntimeError as error:
-            raise ProcessLost from error
+            raise ProcessLost(error) from error

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from tabnas.errors import UserError, require_integer, require_number
+from tabnas.errors import ProcessLost, UserError, require_integer, require_number
 from tests.conftest import ROOT
 from tests.test_conf import compose
 
@@ -123,6 +123,56 @@ def test_one_line_and_exit_code_2(train_py, typed, tmp_path, monkeypatch):
     assert WRONG[typed] in outcome.err
     assert outcome.out == ""
     assert not [path for path in tmp_path.rglob("*") if path.name != "outputs"]  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (("dataset=digits,connect4", "trainer.max_epoch=3"), "got 'max_epoch'; did you mean 'max_epochs'?"),
+        (("search=tabnas,tunas_abs", "search.betta=3"), "search.betta: must be one of baseline_decay,"),
+        (("search=tunas_abs,tabnas", "search.beta=-1"), "got 'beta'; did you mean 'eta'?"),
+        (("dataset=choice(digits,connect4)", "trainer.max_epoch=3"), "did you mean 'max_epochs'?"),
+        (("dataset=glob(d*)", "trainer.max_epoch=3"), "did you mean 'max_epochs'?"),
+        (("dataset=digits,conect4",), "got 'conect4'; did you mean 'connect4'?"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_in_a_sweep_over_groups(train_py, typed, line):
+    outcome = train_py("-m", *typed)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert line in outcome.err
+
+
+def test_an_option_of_hydras_own_groups(train_py):
+    launcher = train_py("-m", "hydra/launcher=foo")
+    assert launcher.code == 2
+    assert "error: hydra/launcher: must be an installed launcher, one of basic, " in launcher.err
+    assert "got 'foo'; choose one of these, or install more by pip install -e \".[sweep]\"\n" in launcher.err
+    help_page = train_py("hydra/help=foo")
+    assert (help_page.code, "hydra/help: must be one of default, tabnas, got 'foo'" in help_page.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        ("[gloo/pair.cc:547] Connection closed by peer [127.0.0.1]:1\nmore", ""),
+        ("NCCL error: invalid usage\nmore", ", or cannot be reached: NCCL error: invalid usage"),
+    ],
+)
+def test_why_a_process_was_lost_is_in_the_log(train_py, tmp_path, monkeypatch, cause, told):
+    def loses(*_):
+        raise ProcessLost(RuntimeError(cause)) from RuntimeError(cause)
+
+    monkeypatch.setattr("tabnas.pipeline.fit", loses)
+    outcome = train_py(QUICK, "hydra.run.dir=run")
+    line = f"a process of this run has ended before its time{told}; go on with: python train.py resume=run"
+    assert (outcome.code, outcome.err) == (1, f"tabnas: error: {line}\n")
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert f"RuntimeError: {cause}" in log
+    assert "Traceback" in log
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ProcessLost):
+        train_py("resume=run")
 
 
 def test_there_are_enough_of_them():

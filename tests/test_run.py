@@ -1,7 +1,9 @@
 """Whole runs: what they leave, and that a run killed anywhere and taken up again ends as one that was not."""
 
+import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from tabnas import model, result
+from tabnas.cli import resuming
 from tabnas.cost import ParameterCount
 from tabnas.data import digits
 from tabnas.network import Network
@@ -20,6 +23,7 @@ from tabnas.space import SearchSpace
 from tabnas.task import evaluate
 from tests.brute_force import feasible, log_probs
 from tests.conftest import ROOT
+from tests.test_conf import compose
 
 QUICK = ("experiment=quick", "trainer.checkpoint_every_seconds=0")
 SHORT = (*QUICK, "trainer.max_epochs=4", "retrain.max_epochs=2")
@@ -281,6 +285,58 @@ def test_two_runs_at_once_do_not_share_a_folder(train_py, tmp_path):
         outcome = train_py(*SHORT, "hydra.run.dir=run")
     assert outcome.code == 2
     assert "hydra.run.dir: must not be in use by another run" in outcome.err
+
+
+def test_a_file_system_without_locks_is_a_warning(train_py, tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    monkeypatch.setattr("tabnas.pipeline.fit", interrupted)
+    outcome = train_py(*SHORT, "hydra.run.dir=run")
+    assert outcome.code == 130  # it had begun
+    assert "WARNING: hydra.run.dir: this file system has no locks" in outcome.err
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_a_run_has_begun_leaves_nothing(train_py, tmp_path, monkeypatch):
+    monkeypatch.setattr("tabnas.run.build", interrupted)
+    for more in ((), ("hydra.output_subdir=null",)):
+        outcome = train_py(*SHORT, *more)
+        assert (outcome.code, outcome.err) == (130, "tabnas: stopped\n")
+        assert not [path for path in tmp_path.rglob("*") if path.name != "outputs"]
+
+
+def test_ctrl_c_in_a_folder_with_a_comma(train_py, monkeypatch):
+    monkeypatch.setattr("tabnas.pipeline.fit", interrupted)
+    first = train_py(*SHORT, "hydra.run.dir='a, b'")
+    line = """tabnas: stopped; go on with: python train.py 'resume="a, b"'\n"""
+    assert (first.code, first.err) == (130, line)
+    again = train_py(*shlex.split(line)[7:])
+    assert (again.code, again.err) == (130, line)
+
+
+@pytest.mark.parametrize(
+    "name", ["run", "2026-01-31/12-00-00", "a,b", "a b", "it's", 'a "b"', "a=[b]", "a\\", "0.10", "null", "$HOME", "é"]
+)
+def test_what_takes_a_run_up_is_read_as_it_was_meant(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (argument,) = shlex.split(resuming(tmp_path / name))
+    assert str(compose(argument).resume) == name
+
+
+def test_without_hydras_own_files(train_py, tmp_path):
+    """Kept from being written, or left behind when the folder was copied."""
+    assert train_py(*SHORT, "hydra.run.dir=run", "hydra.output_subdir=null").code == 0
+    assert result.read(tmp_path / "run")["reproduce"]["overrides"] == list(SHORT)
+    (tmp_path / "run" / "result.json").unlink()
+    again = train_py("resume=run")
+    assert (again.code, again.err) == (0, "")
+    assert result.read(tmp_path / "run")["reproduce"]["overrides"] == []
+    assert (tmp_path / "run" / "report.html").exists()
 
 
 def test_a_failed_start_deletes_nothing_it_did_not_make(train_py, tmp_path):
