@@ -150,9 +150,11 @@ def test_table4(study):
 
 @pytest.mark.slow
 def test_ablations(study):
-    kept = ("tabnas", "omitted", "most_probable", "alone")
-    others = ("estimated", "skips_infeasible", "omitted_skips", "no_warmup")
-    less = [f"~study.methods.{name}" for name in others] + [f"~study.predictions.{name}" for name in others]
+    kept = ("tabnas", "omitted_over_all", "most_probable", "alone")
+    others = ("estimated", "skips_infeasible", "omitted", "omitted_skips", "no_warmup")
+    less = [f"~study.methods.{name}" for name in (*others, "over_all")] + [
+        f"~study.predictions.{name}" for name in others
+    ]
     more = ("+search@study.methods.alone=one_shot_uniform", "+study.predictions.alone.prob_valid=rises")
     folder, outcome = study("ablations", "study.seeds=2", "study.pool=5", *less, *more)
     assert (outcome.code, outcome.err) == (0, "")
