@@ -10,7 +10,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tabnas import model, result
 from tabnas.network import Network
 from tests.conftest import ROOT
-from tests.test_run import QUICK, SHORT, folder_of, killed_when, start, without_seconds
+from tests.test_run import QUICK, SHORT, folder_of, without_seconds
+from tests.test_run_folder import killed_when, start
 
 RUNS = {
     "bayesian": ("search.num_initial=3", "search.num_steps=4"),
